@@ -1,0 +1,15 @@
+"""The attacks: one algorithm, one file, one public function; `ATTACKS` names them."""
+
+from __future__ import annotations
+
+from foolscope.attacks._table import ATTACKS, Attack, Bound, bind
+from foolscope.attacks.bim import bim
+from foolscope.attacks.fgsm import fgsm
+from foolscope.attacks.fmn import fmn
+from foolscope.attacks.mi_fgsm import mi_fgsm
+from foolscope.attacks.noise import noise
+from foolscope.attacks.pgd import pgd
+from foolscope.attacks.square import square
+from foolscope.attacks.step_ll import step_ll
+
+__all__ = ["ATTACKS", "Attack", "Bound", "bim", "bind", "fgsm", "fmn", "mi_fgsm", "noise", "pgd", "square", "step_ll"]

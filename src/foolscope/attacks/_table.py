@@ -1,0 +1,219 @@
+"""The table of attacks, and how a text such as `pgd:eps=8/255,steps=40` becomes a call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.errors import InputError
+from foolscope.numbers import number
+from foolscope.oracle import Oracle
+
+Function = Callable[..., Tensor]
+FIXED, MINIMAL, CONTROL = "fixed eps", "minimal norm", "control"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One row of `ATTACKS`.
+
+    Attributes:
+        name: as on the command line.
+        function: the attack itself.
+        norms: the norms it attacks in.
+        kind: `fixed eps` (as much loss as a ball allows), `minimal norm` (the nearest fooling image) or `control`.
+        targeted: whether it takes `targets`.
+        gradient: whether it uses gradients.
+        cost: passes an image at most, in words; f: forwards, g: forwards with a backward.
+        source: authors and year.
+        tolerance: by norm, what the conformance suite holds it to on affine models. Fixed eps: the factor f such that it succeeds
+            wherever eps > f * the exact distance. Minimal norm: median and 90th percentile of the ratio to the exact distance.
+    """
+
+    name: str
+    function: Function
+    norms: tuple[str, ...]
+    kind: str
+    targeted: bool
+    gradient: bool
+    cost: str
+    source: str
+    tolerance: Mapping[str, float | tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An attack with its options: call it with an oracle."""
+
+    name: str
+    function: Function
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, oracle: Oracle) -> Tensor:
+        return self.function(oracle, oracle.inputs, oracle.labels, **self.options)
+
+    @property
+    def budget(self) -> int:
+        """Steps an image may get, all restarts together; 1 for an attack without steps."""
+        parameters = inspect.signature(self.function).parameters
+        total = 1
+        for key in ("steps", "restarts"):
+            if key in parameters:
+                total *= int(self.options.get(key, parameters[key].default))
+        return total
+
+    @property
+    def text(self) -> str:
+        """As it would be written on the command line."""
+        options = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}:{options}" if options else self.name
+
+
+def _same(factor: float | tuple[float, float], norms: tuple[str, ...]) -> dict[str, float | tuple[float, float]]:
+    return dict.fromkeys(norms, factor)
+
+
+ATTACKS: dict[str, Attack] = {
+    row.name: row
+    for row in (
+        Attack(
+            "fgsm",
+            fgsm.fgsm,
+            fgsm.NORMS,
+            FIXED,
+            True,
+            True,
+            "1 f + 1 g",
+            "Goodfellow et al. 2015",
+            _same(1.01, fgsm.NORMS),
+        ),
+        Attack(
+            "step_ll",
+            step_ll.step_ll,
+            step_ll.NORMS,
+            FIXED,
+            False,
+            True,
+            "1 f + 1 g",
+            "Kurakin et al. 2017",
+            _same(1.01, step_ll.NORMS),
+        ),
+        Attack(
+            "pgd",
+            pgd.pgd,
+            pgd.NORMS,
+            FIXED,
+            True,
+            True,
+            "restarts x (steps g + 1 f)",
+            "Madry et al. 2018",
+            _same(1.01, pgd.NORMS),
+        ),
+        Attack(
+            "bim", bim.bim, bim.NORMS, FIXED, True, True, "steps g + 2 f", "Kurakin et al. 2017", _same(1.01, bim.NORMS)
+        ),
+        Attack(
+            "mi_fgsm",
+            mi_fgsm.mi_fgsm,
+            mi_fgsm.NORMS,
+            FIXED,
+            True,
+            True,
+            "steps g + 2 f",
+            "Dong et al. 2018",
+            _same(1.01, mi_fgsm.NORMS),
+        ),
+        Attack(
+            "fmn",
+            fmn.fmn,
+            fmn.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Pintor et al. 2021",
+            _same((1.01, 1.05), fmn.NORMS),
+        ),
+        Attack(
+            "square",
+            square.square,
+            square.NORMS,
+            FIXED,
+            True,
+            False,
+            "restarts x steps f",
+            "Andriushchenko et al. 2020",
+            {"linf": 1.25, "l2": 2.0},
+        ),
+        Attack("noise", noise.noise, noise.NORMS, CONTROL, True, False, "steps f", "control", {}),
+    )
+}
+
+
+def _value(name: str, key: str, text: str, default: Any, annotation: str) -> Any:
+    """`text` as the type that the function's signature declares for `key`."""
+    argument = f"{name}:{key}"
+    if text.lower() == "none" and "None" in annotation:
+        return None
+    if "bool" in annotation:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise InputError(argument, "true or false", text)
+        return words[text.lower()]
+    if "int" in annotation or "float" in annotation:
+        value = number(argument, text)
+        if "float" in annotation:
+            return value
+        if value != int(value):
+            raise InputError(argument, "a whole number", text)
+        return int(value)
+    return text
+
+
+def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
+    """An attack's text, `NAME[:key=value,...]`, bound to the signature of its function.
+
+    Args:
+        text: what the user wrote; what it sets wins over `defaults`.
+        function: a stranger's attack with the house signature; None: the name is looked up in `ATTACKS`.
+        defaults: options that apply where the function has them (`eps`, `norm`, `seed`, ...).
+
+    Returns:
+        A `Bound` attack; call it with an `Oracle`.
+
+    Raises:
+        InputError: an unknown attack, an unknown key, a value of the wrong type, a norm it does not attack in, or a missing eps.
+
+    Example:
+        >>> bind("pgd:eps=1/4,steps=7", eps=0.1, norm="l2").options
+        {'norm': 'l2', 'eps': 0.25, 'steps': 7}
+    """
+    name, _, rest = text.partition(":") if function is None else (text, "", "")
+    if function is None:
+        if name not in ATTACKS:
+            raise InputError("ATTACK", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
+        function = ATTACKS[name].function
+    parameters = {
+        key: parameter
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key != "targets"
+    }
+    given = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or key not in parameters:
+            raise InputError(f"{name}:{key}", "one of its options as key=value", item, parameters)
+        given[key] = _value(name, key, value, parameters[key].default, str(parameters[key].annotation))
+    options = {key: given.get(key, defaults.get(key)) for key in parameters if key in given or key in defaults}
+    for key, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and options.get(key) is None:
+            raise InputError(f"--{key}", f"a value, which {name} needs", "none")
+    row = ATTACKS.get(name)
+    if row and options.get("norm", "linf") not in row.norms:
+        raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)
+    return Bound(name, function, options)

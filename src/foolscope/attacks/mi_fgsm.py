@@ -1,0 +1,66 @@
+"""The momentum iterative fast gradient sign method: BIM whose direction accumulates."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from foolscope.attacks._step import checked_count
+from foolscope.attacks.pgd import NORMS, pgd
+from foolscope.oracle import Oracle
+
+__all__ = ["NORMS", "mi_fgsm"]
+
+
+def mi_fgsm(
+    model: nn.Module | Oracle,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    norm: str = "linf",
+    eps: float,
+    steps: int = 10,
+    step_size: float | None = None,
+    momentum: float = 1.0,
+    loss: str = "margin",
+    seed: int = 0,
+) -> Tensor:
+    """`pgd` from the clean image with equal steps along the accumulated, l1-normalised gradient.
+
+    Args:
+        model: images to logits; a network or an `Oracle`.
+        inputs: `(b, ...)`, in the box.
+        labels: `(b,)`.
+        targets: `(b,)`; fooled then means classified as the target.
+        norm: linf, l2 or l1.
+        eps: radius of the ball, in input units.
+        steps: gradient steps.
+        step_size: of every step; eps / steps when None.
+        momentum: decay of the accumulated gradient.
+        loss: `margin`, `ce`, `logit` or `dlr`.
+        seed: not used; nothing is random.
+
+    Returns:
+        `(b, ...)` as from `pgd`.
+
+    Raises:
+        InputError: as `pgd`.
+
+    References:
+        Dong et al. 2018, arXiv:1710.06081, eq. 6-7.
+    """
+    size = step_size if step_size is not None else eps / checked_count("steps", steps)
+    return pgd(
+        model,
+        inputs,
+        labels,
+        targets=targets,
+        norm=norm,
+        eps=eps,
+        steps=steps,
+        step_size=size,
+        start="clean",
+        momentum=momentum,
+        loss=loss,
+        seed=seed,
+    )

@@ -1,0 +1,134 @@
+"""Projected gradient descent, and BIM and MI-FGSM, which are settings of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from foolscope.attacks._best import Best
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, mover, random_point
+from foolscope.errors import InputError
+from foolscope.losses import Loss, get_loss
+from foolscope.norms import Norm
+from foolscope.oracle import Oracle, attacked
+
+NORMS = ("linf", "l2", "l1")
+
+
+def pgd(
+    model: nn.Module | Oracle,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    norm: str = "linf",
+    eps: float,
+    steps: int = 40,
+    step_size: float | None = None,
+    start: str = "uniform",
+    restarts: int = 1,
+    momentum: float = 0.0,
+    loss: str = "margin",
+    early_stop: bool = True,
+    seed: int = 0,
+) -> Tensor:
+    """Projected gradient ascent on a loss, in the linf, l2 or l1 ball around each image.
+
+    ``m <- momentum * m + g / |g|_1;  x <- project(x + step_size * direction(m))`` with `g` the gradient of the loss at `x`, the norm's
+    steepest direction, and the exact projection onto ball and box. An image leaves as soon as it is fooled.
+
+    Args:
+        model: images to logits; a network or an `Oracle`.
+        inputs: `(b, ...)`, in the box.
+        labels: `(b,)`.
+        targets: `(b,)`; fooled then means classified as the target.
+        norm: linf, l2 or l1.
+        eps: radius of the ball, in input units.
+        steps: gradient steps of each restart.
+        step_size: of every step, in input units. None: 2 * eps falling to 0 along a quarter cosine, which crosses the ball at first
+            and settles at the end.
+        start: `uniform` in the ball, a `corner` of it (linf: every component at +-eps), or the `clean` image.
+        restarts: independent starts; each image keeps its best.
+        momentum: decay of the accumulated, l1-normalised gradient; 0 for none.
+        loss: `margin`, `ce`, `logit` or `dlr`.
+        early_stop: False: go on after success and return the iterate with the largest loss.
+        seed: of the random starts.
+
+    Returns:
+        `(b, ...)`: for each image a fooling iterate, else the one of the largest loss. Images that the model gets wrong already come
+        back as they are.
+
+    Raises:
+        InputError: an unknown norm, loss or start, or a number out of its range.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> x, y = torch.tensor([[0.6, 0.4]]), torch.tensor([0])  # at linf distance 0.1 from the boundary
+        >>> model(pgd(model, x, y, eps=0.09)).argmax(1), model(pgd(model, x, y, eps=0.11)).argmax(1)
+        (tensor([0]), tensor([1]))
+
+    References:
+        Madry et al. 2018, arXiv:1706.06083, eq. 2.1 and sec. 4. The step schedule and the exact projections are our own.
+    """
+    row, eps = checked_norm("pgd", norm, NORMS), checked_eps(eps)
+    checked_count("steps", steps), checked_count("restarts", restarts)
+    if step_size is not None and not step_size > 0:
+        raise InputError("step_size", "a positive number", step_size)
+    sizes = [step_size or 2 * eps * math.cos(math.pi / 2 * k / steps) for k in range(steps)]
+    with attacked(model, inputs, labels, targets) as oracle:
+        best = Best.of(oracle.inputs)
+        rows = oracle.undecided()
+        for restart in range(restarts):
+            if not len(rows):
+                break
+            x = random_point(oracle, rows, row, eps, start, seed, restart)
+            found = _climb(oracle, rows, x, row, eps, sizes, momentum, get_loss(loss), early_stop)
+            best.update(rows, *found)
+            if early_stop:
+                rows = rows[~found.fooled]
+    return best.x
+
+
+def _climb(
+    oracle: Oracle,
+    rows: Tensor,
+    x: Tensor,
+    norm: Norm,
+    eps: float,
+    sizes: Sequence[float],
+    momentum: float,
+    loss: Loss,
+    early_stop: bool,
+) -> Best:
+    """One restart from `x`: len(sizes) gradient steps and a last look."""
+    best = Best.of(x)
+    live = torch.arange(
+        len(rows), device=rows.device
+    )  # the positions in `rows` that still climb; x and heading are theirs
+    heading = torch.zeros_like(x)
+    move = mover(oracle, rows, norm, eps)
+    for size in (*sizes, None):
+        if size is None:
+            fooling, value = oracle.value(x, rows[live], loss)
+        else:
+            fooling, value, gradient = oracle.gradient(x, rows[live], loss)
+        fooled = fooling > 0
+        best.update(live, x, value, fooled)
+        if size is None:
+            break
+        if early_stop and bool(fooled.any()):
+            live, x, gradient, heading = (t[~fooled] for t in (live, x, gradient, heading))
+            if not len(live):
+                break
+            move = mover(oracle, rows[live], norm, eps)
+        if momentum:
+            length = gradient.flatten(1).abs().sum(1)
+            gradient /= torch.where(length > 0, length, 1).view(-1, *[1] * (x.ndim - 1))
+            heading = gradient.add_(heading, alpha=momentum)
+            gradient = heading.clone()
+        x = move(x, gradient, size)
+    return best

@@ -1,0 +1,47 @@
+"""Numbers of a result: the interval of a share, and the whole robustness curve from distances."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+POINTS = 100  # of the curve, between 0 and the largest distance found
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share.
+
+    Example:
+        >>> low, high = wilson(8, 10)
+        >>> round(low, 3), round(high, 3)
+        (0.49, 0.943)
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def curve_of(
+    correct: npt.NDArray[np.bool_], distance: npt.NDArray[np.float64], eps: float | None
+) -> dict[str, list[float]]:
+    """Robust accuracy at every radius: the share of images that are right and not fooled within it.
+
+    Args:
+        correct: right when clean, `(n,)`.
+        distance: of the nearest fooling image, `(n,)`; infinite where none is known.
+        eps: a radius that must be a point of the curve.
+
+    Returns:
+        `eps` from 0 to a little beyond the largest distance (and `eps`), rising, and `robust_accuracy` there.
+    """
+    known = distance[correct & np.isfinite(distance)]
+    furthest = max(float(known.max(initial=0.0)) * 1.05, 2 * (eps or 0.0)) or 1.0
+    if eps is not None and len(known):
+        furthest = min(
+            furthest, max(2 * eps, float(np.quantile(known, 0.99)) * 1.2)
+        )  # one stubborn image must not flatten the rest
+    radii = np.unique(np.concatenate([np.linspace(0, furthest, POINTS), [] if eps is None else [eps]]))
+    standing = np.sort(np.where(correct, distance, -1.0))
+    above = len(standing) - np.searchsorted(standing, radii, side="right")
+    return {"eps": radii.tolist(), "robust_accuracy": (above / len(standing)).tolist()}

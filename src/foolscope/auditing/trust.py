@@ -1,0 +1,250 @@
+"""Can the numbers be trusted? Signs that the attacks, not the network, are what failed.
+
+A gradient attack that cannot work reports a high robust accuracy. Each check compares what was seen with a threshold fixed beforehand
+(`docs/trust.md` has the error rates); any that is crossed makes the verdict `suspicious`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foolscope import rng
+from foolscope.attacks import Bound, bind
+from foolscope.attacks.fgsm import NORMS as SINGLE_STEP_NORMS
+from foolscope.attacks.pgd import NORMS as PGD_NORMS
+from foolscope.evaluation import Case, Ints, Ledger, Stage, judge, piece_of
+from foolscope.norms import NORMS
+from foolscope.oracle import OK, Oracle
+
+PROBED = 200  # images at most that the probes are run on, spread evenly over those that are right when clean
+HUGE = 64  # of them, at most, that are attacked with an eps that allows everything
+TINY = 1e-5  # of the box: a change that any smooth network notices and no quantiser does
+PROBE = 0.02  # of eps: the length of the step along which a gradient is compared with the difference it predicts
+MISSED = 0.005  # share of images that a sound gradient attack may miss by chance
+SIGNIFICANCE = 0.05
+
+DEAD = 0.05
+SINGLE_STEP = 0.02
+BLACK_BOX = 0.02
+LAST_DOUBLING = 0.02
+HUGE_EPS = 0.02
+RANDOM = 0.0
+SATURATED = 0.1
+FLAT = 0.1
+MISMATCH = 0.25
+CONFIDENT = 0.999
+DIFFERENCE = 1e-4  # relative difference of two identical calls beyond what kernels do on their own
+
+
+@dataclass(frozen=True)
+class Check:
+    """One sign, measured.
+
+    Attributes:
+        code: its stable name.
+        value: what was measured.
+        threshold: flagged above it.
+        flagged: whether it makes the verdict suspicious.
+        message: what it means, in plain words.
+    """
+
+    code: str
+    value: float
+    threshold: float
+    flagged: bool
+    message: str
+
+
+def check_trust(
+    case: Case, ledger: Ledger, *, probabilities: bool, gradient_stages: Sequence[str]
+) -> tuple[Check, ...]:
+    """All checks that apply in this norm, after the battery.
+
+    Args:
+        case: what is audited.
+        ledger: after the battery; the probes' passes are booked in it.
+        probabilities: whether the model hands out probabilities (their logarithm was attacked).
+        gradient_stages: names of the stages that use gradients.
+    """
+    correct = np.flatnonzero(ledger.correct(case.data.labels))
+    checks = [_constant(ledger)]
+    if probabilities:
+        checks.append(_saturated(ledger))
+    if not len(correct):
+        return tuple(checks)
+    probed = correct[np.unique(np.linspace(0, len(correct) - 1, min(PROBED, len(correct))).round().astype(int))]
+    seen = _probe_all(case, ledger, probed)
+    checks += [
+        _share("random_outputs", seen["random"], RANDOM, "two identical calls of the model give different outputs"),
+        _share(
+            "dead_gradients", seen["dead"], DEAD, "the gradient is zero or not finite: gradient attacks are blind there"
+        ),
+        _share(
+            "flat_outputs",
+            seen["flat"],
+            FLAT,
+            "a tiny change of the input changes no output at all (quantised or thresholded)",
+        ),
+        _share(
+            "gradient_mismatch",
+            seen["mismatch"],
+            MISMATCH,
+            "the output does not move as its gradient says, even close by",
+        ),
+    ]
+    if "single" in seen:
+        stood = _standing_after(ledger, gradient_stages)[probed]
+        alone = seen["single"].astype(bool) & stood
+        checks.append(
+            _share("single_step", alone, SINGLE_STEP, "one step fools images that many steps could not", chance=MISSED)
+        )
+    checks += _stage_checks(ledger, correct, gradient_stages)
+    if case.norm in PGD_NORMS:
+        checks.append(_huge(case, ledger, probed[:: max(1, len(probed) // HUGE)][:HUGE]))
+    return tuple(checks)
+
+
+def blind_share(ledger: Ledger, labels: Ints) -> float:
+    """The share of clean-correct images on which float32 cross-entropy has lost the label's probability (1 - p rounds to 0)."""
+    correct = ledger.correct(labels)
+    logits = torch.from_numpy(np.asarray(ledger.logits[correct]))
+    return float((logits.softmax(1).amax(1) == 1).float().mean()) if len(logits) else 0.0
+
+
+def _significant(count: int, n: int) -> bool:
+    from scipy.stats import binom
+
+    return bool(binom.sf(count - 1, n, MISSED) < SIGNIFICANCE)
+
+
+def _share(code: str, hits: np.ndarray, threshold: float, message: str, chance: float | None = None) -> Check:
+    """A check on the share of images with a sign; with `chance`, it must also be more than chance explains."""
+    count, n = int(hits.sum()), len(hits)
+    value = count / max(1, n)
+    flagged = value > threshold and (chance is None or _significant(count, n))
+    return Check(code, value, threshold, flagged, f"{message}: {count} of {n} images")
+
+
+def _constant(ledger: Ledger) -> Check:
+    """Logits that are the same for every image."""
+    constant = len(ledger.logits) > 1 and bool((ledger.logits == ledger.logits[:1]).all())
+    return Check("constant_outputs", float(constant), 0.0, constant, "the model gives the same output for every image")
+
+
+def _saturated(ledger: Ledger) -> Check:
+    hits = np.asarray(ledger.logits).max(1) > np.log(CONFIDENT)
+    message = (
+        f"the model hands out probabilities, not logits, and rounds them: above {CONFIDENT} they carry little gradient"
+    )
+    return _share("saturated_probabilities", hits, SATURATED, message)
+
+
+def _standing_after(ledger: Ledger, stages: Sequence[str]) -> np.ndarray:
+    """Images that none of these stages fooled."""
+    return ~np.isin(ledger.attack.astype(str), list(stages))
+
+
+def _stage_checks(ledger: Ledger, correct: Ints, gradient_stages: Sequence[str]) -> list[Check]:
+    checks = []
+    others = [s.name for s in ledger.stages if s.name not in gradient_stages and s.name != "clean"]
+    if others:
+        beaten = np.isin(ledger.attack.astype(str)[correct], others)
+        text = "attacks that see no gradient fooled images after the gradient attacks had given up"
+        checks.append(_share("black_box", beaten, BLACK_BOX, text, chance=MISSED))
+    ascents = [s for s in ledger.stages if s.name in gradient_stages and s.name != "fmn"]
+    if ascents:
+        late, before = _doublings(ascents, len(ledger.attack))
+        late, before = late[correct], before[correct]
+        check = _share(
+            "last_doubling", late, LAST_DOUBLING, "the last doubling of steps still fools as many", chance=MISSED
+        )
+        still = check.flagged and int(late.sum()) >= int(before.sum())
+        checks.append(
+            Check(check.code, check.value, check.threshold, still, f"{check.message} (the one before: {before.sum()})")
+        )
+    return checks
+
+
+def _doublings(stages: Sequence[Stage], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which images were fooled in the second half of all steps spent, and which in the second quarter."""
+    at, budget = np.zeros(n, np.int64), 0
+    for stage in stages:
+        at[stage.tried[stage.fooled]] = budget + stage.wins[stage.fooled]
+        budget += int(stage.budget)
+    return at > budget / 2, (at > budget / 4) & (at <= budget / 2)
+
+
+def _probe_all(case: Case, ledger: Ledger, probed: Ints) -> dict[str, np.ndarray]:
+    found: dict[str, list[np.ndarray]] = {}
+    for number, part in enumerate(case.parts(probed)):
+        tensors, _ = piece_of(case, f"trust-{number:05d}", partial(_probe, case, ledger, part))
+        ledger.spend(part, tensors.pop("forwards"), tensors.pop("backwards"))
+        for key, value in tensors.items():
+            found.setdefault(key, []).append(value.numpy())
+    return {key: np.concatenate(values) for key, values in found.items()}
+
+
+def _probe(case: Case, ledger: Ledger, part: Ints) -> dict[str, Tensor]:
+    """Every probe of one piece of images; booleans `(b,)`."""
+    oracle = case.oracle(part, clean=torch.from_numpy(np.asarray(ledger.logits[part])))
+    rows, x = oracle.rows_all, oracle.inputs
+    first, second = oracle.logits(x, rows), oracle.logits(x, rows)
+    spread = (first.amax(1) - first.amin(1)).clamp_min(torch.finfo(first.dtype).tiny)
+    random = ((first - second).abs().amax(1) / spread > DIFFERENCE) | (first.argmax(1) != second.argmax(1))
+    signs = torch.where(rng.uniform(case.seed, oracle.index, 0, x.shape[1:], x.dtype) < 0.5, -TINY, TINY)
+    near = oracle.logits(oracle.clip(x + signs.to(x.dtype)), rows)
+    answer = oracle.gradient(x, rows)
+    result = {
+        "random": random,
+        "flat": (near == first).all(1),
+        "dead": oracle.state.to(x.device) != OK,
+        "mismatch": _mismatch(case, oracle, answer.margin, answer.gradient),
+    }
+    if case.eps is not None and case.norm in SINGLE_STEP_NORMS:
+        stepped = bind("fgsm", eps=case.eps, norm=case.norm)(oracle)
+        result["single"] = judge(oracle, stepped)["found"]
+    return {key: value.cpu() for key, value in result.items()} | {
+        "forwards": oracle.forwards,
+        "backwards": oracle.backwards,
+    }
+
+
+def _mismatch(case: Case, oracle: Oracle, margin: Tensor, gradient: Tensor) -> Tensor:
+    """Whether a short step along the gradient changes the margin by less than half or more than twice what the gradient says."""
+    rows = oracle.rows_all
+    norm = NORMS["linf" if case.norm == "l0" else case.norm]
+    length = PROBE * (case.eps if case.eps is not None and case.norm != "l0" else 0.1)
+    step = norm.steepest(gradient, length, *oracle.box(rows))
+    x = oracle.clip(oracle.inputs + step)
+    expected = (gradient * (x - oracle.inputs)).flatten(1).sum(1)
+    change = oracle.value(x, rows)[0] - margin
+    resolution = (
+        64 * torch.finfo(change.dtype).eps
+    )  # margins are rescaled to the order of 1; below this, rounding decides
+    return ((change < expected / 2) | (change > expected * 2)) & (expected > resolution)
+
+
+def _huge(case: Case, ledger: Ledger, probed: Ints) -> Check:
+    width = case.bounds[1] - case.bounds[0] if case.bounds else 1.0
+    eps = NORMS[case.norm].largest(int(np.prod(case.data.shape)), width)
+    attack = bind("pgd", eps=eps, norm=case.norm, seed=case.seed)
+
+    standing = []
+    for number, part in enumerate(case.parts(probed)):
+        tensors, _ = piece_of(case, f"huge-{number:05d}", partial(_huge_part, case, ledger, attack, part))
+        ledger.spend(part, tensors["forwards"], tensors["backwards"])
+        standing.append(~tensors["found"].numpy())
+    message = f"images still stand at {case.norm} eps {eps:g}, where every image is within reach"
+    return _share("huge_eps", np.concatenate(standing), HUGE_EPS, message, chance=MISSED)
+
+
+def _huge_part(case: Case, ledger: Ledger, attack: Bound, part: Ints) -> dict[str, Tensor]:
+    oracle = case.oracle(part, clean=torch.from_numpy(np.asarray(ledger.logits[part])))
+    found = judge(oracle, attack(oracle))["found"].cpu()
+    return {"found": found, "forwards": oracle.forwards, "backwards": oracle.backwards}

@@ -1,0 +1,334 @@
+"""The four norms, one row each: size, dual, projection, the best linear step, the shortest linear crossing, random points.
+
+Every function works on a batch of perturbations `(b, ...)` inside a box given *relative to the image*, `lower <= d <= upper` with
+`lower <= 0 <= upper` and entries possibly infinite. Nothing loops over images; the answer for a row depends on that row alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from foolscope.errors import InputError
+
+Size = Tensor | float  # one radius for all, or `(b,)`
+MAX_ROUNDS = 64  # of the active-set iteration; about five are typical, and each one fixes at least one more component
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One row of `NORMS`.
+
+    Attributes:
+        name: `linf`, `l2`, `l1` or `l0`.
+        unit: what `eps` counts, in words.
+        size: `d -> (b,)`, the norm of each perturbation.
+        dual: `g -> (b,)`, the largest gain `<g, d>` of a perturbation of size 1 (l0: with rooms of 1).
+        project: `d, eps, lower, upper ->` the point of ball and box nearest to `d` in the Euclidean sense (exact).
+        steepest: `g, eps, lower, upper -> argmax <g, d>` over ball and box (exact): the dual direction, aware of the box.
+        cross: `g, margin, lower, upper -> argmin size(d)` subject to `<g, d> >= margin` in the box (exact); every component at
+            its limit where the box does not allow the margin.
+        surface: `u, eps ->` a random point of size eps from uniforms `u` in (0, 1) of its shape (linf: a corner).
+        inside: `u, radius, eps ->` a random point of the ball from uniforms `u` and `radius` `(b,)`.
+        largest: `components, width ->` the size of the largest perturbation that a box of that width allows.
+    """
+
+    name: str
+    unit: str
+    size: Callable[[Tensor], Tensor]
+    dual: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor, Size, Tensor, Tensor], Tensor]
+    steepest: Callable[[Tensor, Size, Tensor, Tensor], Tensor]
+    cross: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    surface: Callable[[Tensor, Size], Tensor]
+    inside: Callable[[Tensor, Tensor, Size], Tensor]
+    largest: Callable[[int, float], float]
+
+
+def _column(value: Size, like: Tensor) -> Tensor:
+    """`value` as `(b, 1)` or a scalar tensor, in `like`'s dtype."""
+    value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    return value.reshape(-1, 1) if value.ndim else value
+
+
+def _room(direction: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """How far each component can move the way `direction` points, `(b, d)`."""
+    return torch.where(direction > 0, upper, -lower).flatten(1)
+
+
+def _signed(amount: Tensor, direction: Tensor) -> Tensor:
+    """`amount` `(b, d)` along the sign of `direction`, in its shape; 0 where the direction is 0 (amounts may be infinite there)."""
+    flat = direction.flatten(1)
+    return torch.where(flat == 0, 0, torch.copysign(amount, flat)).view_as(direction)
+
+
+def _level(rate: Tensor, cap: Tensor, target: Tensor) -> Tensor:
+    """The smallest t >= 0 with sum_i min(t * rate_i, cap_i) = target, `(b, 1)`; infinite where the caps cannot reach it.
+
+    An active-set iteration: t only grows, so a component that has reached its cap stays there. Exact once the set stops changing.
+    """
+    full = torch.zeros_like(rate, dtype=torch.bool)
+    t = torch.zeros_like(rate[:, :1])
+    for _ in range(MAX_ROUNDS):
+        free = torch.where(full, 0, rate).sum(1, keepdim=True)
+        left = target - torch.where(full, cap, 0).sum(1, keepdim=True)
+        t = torch.where(left <= 0, t, torch.where(free > 0, left / free, torch.inf))
+        now = t * rate >= cap
+        if bool((now == full).all()):
+            break
+        full = now
+    return t
+
+
+def _spend(score: Tensor, amount: Tensor, budget: Tensor) -> Tensor:
+    """Uses up `amount` `(b, d)` in order of `score`, the largest first, until `budget` is spent; what each component spends."""
+    amount = amount.minimum(budget)  # also makes infinite amounts finite
+    order = score.sort(dim=1, descending=True, stable=True).indices
+    sorted_amount = amount.gather(1, order)
+    before = sorted_amount.cumsum(1) - sorted_amount
+    return torch.zeros_like(amount).scatter_(1, order, (budget - before).clamp_min(0).minimum(sorted_amount))
+
+
+def _top(score: Tensor, count: Size) -> Tensor:
+    """True for the `count` components of each row with the largest score; ties go to the earlier component."""
+    order = score.sort(dim=1, descending=True, stable=True).indices
+    places = torch.arange(score.shape[1], device=score.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places) < _column(count, score).floor()
+
+
+def _gain(g: Tensor, room: Tensor) -> Tensor:
+    """What moving each component all the way gains, `(b, d)`."""
+    slope = g.abs().flatten(1)
+    return torch.where(slope == 0, 0, slope * room)
+
+
+def _margin(margin: Tensor) -> Tensor:
+    return margin.clamp_min(0).reshape(-1, 1)
+
+
+# -- linf -------------------------------------------------------------------------------------------------------------
+
+
+def _linf_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    ball = _column(eps, d)
+    return d.flatten(1).maximum(lower.flatten(1).maximum(-ball)).minimum(upper.flatten(1).minimum(ball)).view_as(d)
+
+
+def _linf_steepest(g: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    return _signed(_room(g, lower, upper).minimum(_column(eps, g)), g)
+
+
+def _linf_cross(g: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    room = _room(g, lower, upper)
+    return _signed(room.minimum(_level(g.abs().flatten(1), _gain(g, room), _margin(margin))), g)
+
+
+def _linf_surface(u: Tensor, eps: Size) -> Tensor:
+    return ((u.flatten(1) < 0.5).to(u.dtype) * -2 + 1).mul(_column(eps, u)).view_as(u)
+
+
+def _linf_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
+    return (2 * u.flatten(1) - 1).mul(_column(eps, u)).view_as(u)
+
+
+# -- l2 ---------------------------------------------------------------------------------------------------------------
+
+
+def _power(g: Tensor) -> Tensor:
+    """The power of two just above each row's largest magnitude, `(b, 1)`: dividing by it is exact and keeps squares in range."""
+    largest = g.flatten(1).abs().amax(1, keepdim=True)
+    return torch.where(largest > 0, torch.exp2(torch.frexp(largest).exponent.to(g.dtype)), 1.0)
+
+
+def _l2_size(d: Tensor) -> Tensor:
+    power = _power(d)
+    return torch.linalg.vector_norm(d.flatten(1) / power, dim=1) * power.squeeze(1)
+
+
+def _l2_scale(d: Tensor, eps: Size, room: Tensor) -> tuple[Tensor, Tensor]:
+    """The `(b, 1)` t for which sign(d) * min(t * |d|, room) has l2 size eps, and |d|, both in units of a power of two."""
+    slope = (d.flatten(1) / _power(d)).abs()
+    return _level(slope.square(), room.square(), _column(eps, d).square()).sqrt(), slope
+
+
+def _shrunk(slope: Tensor, t: Tensor, room: Tensor) -> Tensor:
+    """min(t * slope, room), where t may be infinite and slope 0."""
+    return torch.where(slope == 0, 0, t * slope).minimum(room)
+
+
+def _l2_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    room = _room(d, lower, upper)
+    t, slope = _l2_scale(d, eps, room)
+    # t * slope beyond |d| means that the point, clipped to the box, is in the ball already.
+    return _signed(_shrunk(slope, t.minimum(_power(d)), room), d)
+
+
+def _l2_steepest(g: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    room = _room(g, lower, upper)
+    t, slope = _l2_scale(g, eps, room)
+    return _signed(_shrunk(slope, t, room), g)
+
+
+def _l2_cross(g: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    room, power = _room(g, lower, upper), _power(g)
+    slope = (g.flatten(1) / power).abs()
+    t = _level(slope.square(), _gain(slope, room), _margin(margin) / power)
+    return _signed(_shrunk(slope, t, room), g)
+
+
+def _normal(u: Tensor) -> Tensor:
+    return torch.erfinv(2 * u.flatten(1) - 1)
+
+
+def _l2_surface(u: Tensor, eps: Size) -> Tensor:
+    direction = _normal(u)
+    return (direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True) * _column(eps, u)).view_as(u)
+
+
+def _l2_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
+    return _l2_surface(u, torch.as_tensor(eps, dtype=u.dtype) * radius ** (1 / max(1, u[0].numel())))
+
+
+# -- l1 ---------------------------------------------------------------------------------------------------------------
+
+
+def _l1_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    # The projection is sign(d) * clip(|d| - t, 0, room). As t falls from infinity, component i starts to grow at t = |d_i| and stops
+    # at t = |d_i| - room_i, so the size is piecewise linear in t with 2d corners: sort them and read off t.
+    size, room = d.flatten(1).abs(), _room(d, lower, upper)
+    corners, order = torch.cat([size, (size - room).clamp_min(0)], 1).sort(1, descending=True)
+    slope = torch.where(order < size.shape[1], 1.0, -1.0).to(d.dtype).cumsum(1)
+    grown = torch.cat(
+        [torch.zeros_like(corners[:, :1]), (slope[:, :-1] * (corners[:, :-1] - corners[:, 1:])).cumsum(1)], 1
+    )
+    ball = _column(eps, d).expand(len(d), 1).contiguous()
+    last = (torch.searchsorted(grown, ball, right=True) - 1).clamp_min(0)
+    t = corners.gather(1, last) - (ball - grown.gather(1, last)) / slope.gather(1, last).clamp_min(1)
+    inside = size.minimum(room).sum(1, keepdim=True) <= ball
+    return _signed((size - torch.where(inside, 0, t)).clamp_min(0).minimum(room), d)
+
+
+def _l1_steepest(g: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    room = _room(g, lower, upper)
+    return _signed(_spend(g.abs().flatten(1), room, _column(eps, g)), g)
+
+
+def _l1_cross(g: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    room, slope = _room(g, lower, upper), g.abs().flatten(1)
+    spent = _spend(slope, _gain(g, room), _margin(margin))
+    return _signed(torch.where(slope == 0, 0, spent / slope).minimum(room), g)
+
+
+def _l1_surface(u: Tensor, eps: Size) -> Tensor:
+    centred = u.flatten(1) - 0.5  # Laplace variables, normalised, are uniform over the surface
+    direction = -centred.sign() * torch.log1p(-2 * centred.abs())
+    return (direction / direction.abs().sum(1, keepdim=True) * _column(eps, u)).view_as(u)
+
+
+def _l1_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
+    return _l1_surface(u, torch.as_tensor(eps, dtype=u.dtype) * radius ** (1 / max(1, u[0].numel())))
+
+
+# -- l0 ---------------------------------------------------------------------------------------------------------------
+
+
+def _l0_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    clipped = d.maximum(lower).minimum(upper)
+    saved = d.square() - (d - clipped).square()  # what keeping this component takes off the squared distance
+    return torch.where(_top(saved.flatten(1), eps).view_as(d), clipped, 0)
+
+
+def _l0_steepest(g: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
+    room = _room(g, lower, upper)
+    return _signed(torch.where(_top(_gain(g, room), eps), room, 0), g)
+
+
+def _l0_cross(g: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    room = _room(g, lower, upper)
+    gain = _gain(g, room)
+    return _signed(torch.where(_spend(gain, gain, _margin(margin)) > 0, room, 0), g)
+
+
+def _l0_surface(u: Tensor, eps: Size) -> Tensor:
+    flat = u.flatten(1)
+    sign = torch.where((flat * 4096).frac() < 0.5, -1.0, 1.0).to(u.dtype)  # the low bits are independent of the rank
+    return torch.where(_top(flat, eps), sign, 0).view_as(u)
+
+
+def _l0_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
+    flat = u.flatten(1)
+    return torch.where(_top(flat, eps), 2 * (flat * 4096).frac() - 1, 0).view_as(u)
+
+
+NORMS: dict[str, Norm] = {
+    "linf": Norm(
+        "linf",
+        "input units (8/255 is eight grey levels)",
+        lambda d: torch.linalg.vector_norm(d.flatten(1), ord=math.inf, dim=1),
+        lambda g: g.flatten(1).abs().sum(1),
+        _linf_project,
+        _linf_steepest,
+        _linf_cross,
+        _linf_surface,
+        _linf_inside,
+        lambda components, width: width,
+    ),
+    "l2": Norm(
+        "l2",
+        "Euclidean length in input units",
+        _l2_size,
+        _l2_size,
+        _l2_project,
+        _l2_steepest,
+        _l2_cross,
+        _l2_surface,
+        _l2_inside,
+        lambda components, width: width * math.sqrt(components),
+    ),
+    "l1": Norm(
+        "l1",
+        "sum of absolute changes in input units",
+        lambda d: d.flatten(1).abs().sum(1),
+        lambda g: torch.linalg.vector_norm(g.flatten(1), ord=math.inf, dim=1),
+        _l1_project,
+        _l1_steepest,
+        _l1_cross,
+        _l1_surface,
+        _l1_inside,
+        lambda components, width: width * components,
+    ),
+    "l0": Norm(
+        "l0",
+        "number of changed components (a colour pixel has three)",
+        lambda d: (d.flatten(1) != 0).sum(1).to(d.dtype),
+        lambda g: torch.linalg.vector_norm(g.flatten(1), ord=math.inf, dim=1),
+        _l0_project,
+        _l0_steepest,
+        _l0_cross,
+        _l0_surface,
+        _l0_inside,
+        lambda components, width: float(components),
+    ),
+}
+
+
+def get_norm(name: str) -> Norm:
+    """The row of `NORMS` with this name.
+
+    Raises:
+        InputError: for an unknown name; the nearest are offered.
+
+    Example:
+        >>> g = torch.tensor([[3.0, -4.0]]); box = torch.tensor([[1.0, 1.0]])
+        >>> get_norm("l2").steepest(g, 1.0, -box, box)
+        tensor([[ 0.6000, -0.8000]])
+        >>> get_norm("l1").cross(g, torch.tensor([5.5]), -box, box)
+        tensor([[ 0.5000, -1.0000]])
+    """
+    if name not in NORMS:
+        raise InputError("--norm", "a norm", name, NORMS)
+    return NORMS[name]

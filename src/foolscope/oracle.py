@@ -1,0 +1,226 @@
+"""The model as attacks see it: logits and input gradients for a batch of images, every pass counted, per image.
+
+Gradients are asked for here and nowhere else, and for the input alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from foolscope.errors import InputError
+from foolscope.foreign import foreign_code
+from foolscope.losses import Loss, get_loss, margin
+from foolscope.untouched import untouched
+
+OK, ZERO, NOT_FINITE = 0, 1, 2  # what the latest gradient of an image was
+
+
+class Answer(NamedTuple):
+    """What one forward and backward pass tells, a row an image.
+
+    Attributes:
+        margin: `(r,)`, positive exactly where the image is fooled; in the units of the rescaled logits.
+        loss: `(r,)`, in the same units for homogeneous losses.
+        gradient: `(r, ...)`, of the loss with respect to the input; non-finite entries are set to 0.
+    """
+
+    margin: Tensor
+    loss: Tensor
+    gradient: Tensor
+
+
+class Oracle:
+    """A model, a batch of images and what is known of them.
+
+    Rows: wherever a method takes `x` and `rows`, `x` holds candidates for the images `rows` (positions in this batch), so that only
+    undecided images cost anything.
+
+    Homogeneous losses see the logits multiplied by a power of two per image, chosen so that the clean logits' spread lies in [1/2, 1):
+    an attack then takes the same steps, bit for bit, whatever power of two the logits are multiplied by.
+
+    Args:
+        model: images `(b, ...)` to logits `(b, c)`.
+        inputs: `(b, ...)`, within `bounds`; moved to the model's device and cast to its dtype.
+        labels: int64 `(b,)`.
+        targets: int64 `(b,)`: fooled then means classified as the target. None: classified as anything but the label.
+        bounds: the box, in input units; None for an unbounded input space.
+        index: the images' indices in the data set, int64 `(b,)`; they key the random draws. Default 0, 1, ...
+        clean: the clean logits `(b, c)`, where they are known already; else they cost one forward pass when first needed.
+
+    Raises:
+        InputError: shapes or dtypes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        targets: Tensor | None = None,
+        bounds: tuple[float, float] | None = (0.0, 1.0),
+        index: Tensor | None = None,
+        clean: Tensor | None = None,
+    ) -> None:
+        like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), inputs)
+        self.model = model
+        self.inputs = inputs.to(like.device, like.dtype).detach()
+        self.bounds = bounds
+        count = len(self.inputs)
+        self.labels = _integers("labels", labels, count).to(like.device)
+        self.targets = None if targets is None else _integers("targets", targets, count).to(like.device)
+        self.index = (torch.arange(count) if index is None else _integers("index", index, count)).to(like.device)
+        self.forwards = torch.zeros(count, dtype=torch.int64)
+        self.backwards = torch.zeros(count, dtype=torch.int64)
+        self.state = torch.zeros(count, dtype=torch.int8)
+        self._warned = False
+        self._clean = None if clean is None else clean.to(like.device, like.dtype)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits with a graph, for attacks that use `autograd` themselves; a backward pass through them is counted too.
+
+        `x` holds k candidates an image (k >= 1, the batch repeated k times); any other number of rows is charged to every image.
+        """
+        per_image = -(-len(x) // max(1, len(self)))
+        self.forwards += per_image
+        logits = self._run(x)
+        if logits.requires_grad:
+            logits.register_hook(lambda _: self.backwards.add_(per_image))  # type: ignore[no-untyped-call]
+        return logits
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """The clean images' logits, `(b, c)`."""
+        return self.logits(self.inputs, self.rows_all) if self._clean is None else self._clean
+
+    @cached_property
+    def rows_all(self) -> Tensor:
+        return torch.arange(len(self), device=self.inputs.device)
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        """The power of two per image that brings the clean logits' spread into [1/2, 1), `(b, 1)`."""
+        spread = (self.clean.amax(1, keepdim=True) - self.clean.amin(1, keepdim=True)).nan_to_num(1.0, 1.0, 1.0)
+        exponent = torch.frexp(torch.where(spread > 0, spread, 1.0)).exponent.clamp(-100, 100)
+        return torch.ldexp(torch.ones_like(spread), -exponent)
+
+    def undecided(self) -> Tensor:
+        """The rows that the model gets right on the clean image (targeted: that are not the target already)."""
+        return self.rows_all[self.margin(self.clean, self.rows_all) <= 0]
+
+    def box(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The box relative to each image, `(r, ...)` twice: how far down (<= 0) and up (>= 0) each component may move."""
+        x = self.inputs[rows]
+        if self.bounds is None:
+            return torch.full_like(x, -torch.inf), torch.full_like(x, torch.inf)
+        return self.bounds[0] - x, self.bounds[1] - x
+
+    def clip(self, x: Tensor) -> Tensor:
+        """`x` moved into the box, in place."""
+        return x if self.bounds is None else x.clamp_(*self.bounds)
+
+    def logits(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Logits `(r, c)` without a graph; one forward an image."""
+        self.forwards[rows.cpu()] += 1
+        with torch.no_grad():
+            return self._run(x)
+
+    def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The margin `(r,)` of rescaled logits: positive exactly where the image is fooled."""
+        return margin(logits * self._scale[rows], self.labels[rows], self._target(rows))
+
+    def gradient(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> Answer:
+        """Loss and input gradient; one forward and one backward an image."""
+        loss = get_loss(loss) if isinstance(loss, str) else loss
+        places = rows.cpu()
+        self.forwards[places] += 1
+        self.backwards[places] += 1
+        labels, targets = self.labels[rows], self._target(rows)
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self._run(x)
+            scaled = logits * self._scale[rows]
+            seen = scaled if loss.homogeneous else logits
+            value = loss.function(seen, labels, targets, self.clean[rows])
+            # A model that cuts the graph (no_grad, detach, rounding to integers) has no gradient: it counts as zero.
+            total = value.sum()
+            with foreign_code():
+                gradient = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
+        gradient = torch.zeros_like(x) if gradient is None else gradient
+        largest = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)
+        finite = torch.isfinite(largest)
+        if not bool(finite.all()):
+            gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+        if not loss.homogeneous and not self._warned and bool((dead := finite & (largest == 0)).any()):
+            self._warned = True
+            share = f"{int(dead.sum())} of {len(dead)}"
+            warnings.warn(
+                f"loss={loss.name}: its gradient is exactly zero for {share} images (it underflows on confident logits); "
+                "loss=margin does not depend on the scale of the logits",
+                stacklevel=3,
+            )
+        self.state[places] = torch.where(finite, (largest == 0).to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
+        value = value.detach()
+        return Answer(value if loss.name == "margin" else margin(scaled.detach(), labels, targets), value, gradient)
+
+    def value(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> tuple[Tensor, Tensor]:
+        """Margin and loss, each `(r,)`, by a forward pass alone."""
+        loss = get_loss(loss) if isinstance(loss, str) else loss
+        logits = self.logits(x, rows)
+        scaled = logits * self._scale[rows]
+        labels, targets = self.labels[rows], self._target(rows)
+        seen = scaled if loss.homogeneous else logits
+        return margin(scaled, labels, targets), loss.function(seen, labels, targets, self.clean[rows])
+
+    def towards(self, targets: Tensor) -> Oracle:
+        """The same images and counts with the gradients and margins of a targeted attack."""
+        other = copy.copy(self)
+        other.targets = targets
+        return other
+
+    def slope(self, x: Tensor, rows: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and their directional derivative, both `(r, c)`, by forward-mode differentiation; counted as two forwards."""
+        self.forwards[rows.cpu()] += 2
+        with torch.no_grad():
+            logits, slope = torch.func.jvp(self._run, (x,), (direction,))
+        return logits, slope
+
+    def _target(self, rows: Tensor) -> Tensor | None:
+        return None if self.targets is None else self.targets[rows]
+
+    def _run(self, x: Tensor) -> Tensor:
+        with foreign_code():
+            logits = self.model(x)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+            came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise InputError("MODEL", f"logits of shape ({len(x)}, classes)", str(came))
+        return logits
+
+
+@contextmanager
+def attacked(
+    model: nn.Module | Oracle, inputs: Tensor, labels: Tensor, targets: Tensor | None = None
+) -> Iterator[Oracle]:
+    """The oracle that an attack runs on: `model` itself if it is one already, else a new one over an untouched model."""
+    if isinstance(model, Oracle):
+        yield model
+        return
+    with untouched(model):
+        yield Oracle(model, inputs, labels, targets=targets)
+
+
+def _integers(name: str, value: Tensor, count: int) -> Tensor:
+    if value.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8) or value.shape != (count,):
+        raise InputError(name, f"{count} integers, one an image", f"{value.dtype} of shape {tuple(value.shape)}")
+    return value.to(torch.int64)

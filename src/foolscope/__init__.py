@@ -1,5 +1,30 @@
-"""Foolscope looks behind an image classifier's test accuracy."""
+"""Foolscope looks behind an image classifier's test accuracy: how easily is it fooled, and can the number be trusted?
+
+>>> import foolscope
+>>> foolscope.__version__
+'0.1.0'
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foolscope import attacks
+    from foolscope.api import audit, evaluate
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "attacks", "audit", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: nothing heavy is imported before it is used, so that the command line answers at once.
+    if name in ("audit", "evaluate"):
+        from foolscope import api
+
+        return getattr(api, name)
+    if name == "attacks":
+        import importlib
+
+        return importlib.import_module("foolscope.attacks")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

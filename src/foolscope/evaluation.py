@@ -1,352 +1,137 @@
-"""Runs attacks over a data set piece by piece and checks every answer afresh; what counts is what this file has seen itself.
-
-An attack's word is never taken: a fresh forward pass on its final tensor, in the dtype that the user runs, tells whether the image is
-fooled; its distance is measured, and it must lie in the box. Pieces have fixed boundaries and are written whole, so a killed run goes on.
-"""
+"""One attack over a data set: the answer to `foolscope attack` and `foolscope.evaluate`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
+from foolscope import __version__
 from foolscope.attacks import Bound
+from foolscope.environment import environment
+from foolscope.files import Columns, sample_columns, write_adversarials, write_png, write_samples
+from foolscope.ledger import Progress, run_attack
 from foolscope.norms import NORMS
-from foolscope.oracle import NOT_FINITE, ZERO, Oracle
-from foolscope.store import Store
+from foolscope.store import open_store, write_json
+from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
-
-REASONS = ("done", "zero_gradient", "not_finite", "budget")
-FOOLED, RESISTED, ALREADY_WRONG = "fooled", "resisted", "already_wrong"
+FILES = ("attack.json", "samples.parquet", "adversarial.safetensors")
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is audited, and how.
+class Evaluation:
+    """What one attack did to a data set.
 
     Attributes:
-        model: images to logits, in evaluation mode, frozen.
-        data: the images and labels.
-        bounds: the box, or None.
-        norm: in which distances are compared.
-        eps: the radius that decides; None where only distances count.
-        seed: of every random draw.
-        batch_size: images a piece.
-        store: where finished pieces lie.
-        progress: told (stage, images done, images in all).
-        deadline: `time.monotonic()` after which no further piece is begun.
+        record: what `attack.json` holds.
+        samples: one row an image, as in `samples.parquet`; NaN, -1 and "" stand for null.
+        folder: where the files are.
     """
 
-    model: nn.Module
-    data: DataSet
-    bounds: tuple[float, float] | None
-    norm: str
-    eps: float | None
-    seed: int
-    batch_size: int
-    store: Store
-    progress: Progress = lambda stage, done, total: None
-    deadline: float = float("inf")
-
-    def oracle(self, positions: Ints, clean: Tensor | None = None) -> Oracle:
-        """An oracle over these images."""
-        return Oracle(
-            self.model,
-            self.data.read(positions),
-            torch.from_numpy(self.data.labels[positions]),
-            bounds=self.bounds,
-            index=torch.from_numpy(positions),
-            clean=clean,
-        )
-
-    def parts(self, positions: Ints) -> Iterator[Ints]:
-        """Pieces of `positions`, in order."""
-        for first in range(0, len(positions), self.batch_size):
-            yield positions[first : first + self.batch_size]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One attack's share of a run.
-
-    Attributes:
-        name: of the stage.
-        tried: positions that it was run on.
-        fooled: of those, which it fooled at eps and no stage before had.
-        wins: of those, after how many backward passes; 0 where it did not fool.
-        forwards, backwards: totals over images.
-        seconds: wall time.
-        budget: gradient passes that an image may get.
-        finished: False if the deadline came first.
-    """
-
-    name: str
-    tried: Ints
-    fooled: npt.NDArray[np.bool_]
-    wins: Ints
-    forwards: int
-    backwards: int
-    seconds: float
-    budget: int
-    finished: bool
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What is known of each image so far; the arrays are filled in as stages go by, `(n,)` unless said.
-
-    Attributes:
-        prediction: of the clean image; -1 before it was seen.
-        confidence: softmax of the clean prediction.
-        logits: `(n, c)`, clean, on disk.
-        attack: name of the first stage that fooled the image at eps, or "".
-        reason: index into `REASONS` of why the last attack on it stopped.
-        distance: `(n, 4)` in the order of `NORMS`, of the nearest fooling image; infinite where none is known.
-        adversarial_prediction, adversarial_confidence, survives_8bit: of that image.
-        place: `(n, 2)`: number in `pieces` and row where that image lies; -1 where none is known.
-        pieces: names of the pieces with adversarial images.
-        forwards, backwards: passes spent on each image.
-        stages: what was run.
-    """
-
-    prediction: Ints
-    confidence: Floats
-    logits: npt.NDArray[np.float32]
-    attack: npt.NDArray[np.object_]
-    reason: Ints
-    distance: Floats
-    adversarial_prediction: Ints
-    adversarial_confidence: Floats
-    survives_8bit: npt.NDArray[np.bool_]
-    place: Ints
-    forwards: Ints
-    backwards: Ints
-    pieces: list[str] = field(default_factory=list)
-    stages: list[Stage] = field(default_factory=list)
+    record: Mapping[str, Any]
+    samples: Columns
+    folder: Path
 
     @property
-    def fooled(self) -> npt.NDArray[np.bool_]:
-        """Fooled at eps by any stage."""
-        return np.asarray(self.attack != "")
+    def clean_accuracy(self) -> float:
+        """Share of all images that are right when left alone."""
+        return float(self.record["clean_accuracy"])
 
-    def correct(self, labels: Ints) -> npt.NDArray[np.bool_]:
-        """Right on the clean image."""
-        return np.asarray(self.prediction == labels)
-
-    def spend(self, positions: Ints, forwards: Tensor, backwards: Tensor) -> None:
-        """Books passes."""
-        self.forwards[positions] += forwards.numpy()
-        self.backwards[positions] += backwards.numpy()
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of all images that the attack did not fool (within eps, where there is one)."""
+        return float(self.record["robust_accuracy"])
 
 
-def slack(norm: str, eps: float, components: int, dtype: torch.dtype, bounds: tuple[float, float] | None) -> float:
-    """How much a perturbation of size eps may exceed it once image plus perturbation is rounded to `dtype`."""
-    largest = max(map(abs, bounds)) if bounds else 1.0
-    return eps * 1e-6 + NORMS[norm].largest(components, torch.finfo(dtype).eps / 2 * largest) * (norm != "l0")
-
-
-def clean_pass(case: Case) -> Ledger:
-    """Logits and predictions of every clean image; the ledger that everything else is written into."""
-    n, ledger, seconds = len(case.data), None, 0.0
-    for number, part in enumerate(case.parts(np.arange(n))):
-        tensors, took = piece_of(case, f"clean-{number:05d}", partial(_clean_part, case, part))
-        logits = tensors["logits"]
-        ledger = ledger or _new_ledger(case, logits.shape[1])
-        ledger.logits[part] = logits.numpy()
-        ledger.prediction[part] = logits.argmax(1).numpy()
-        ledger.confidence[part] = logits.double().softmax(1).amax(1).numpy()
-        ledger.forwards[part] += tensors["forwards"].numpy()
-        seconds += took
-        case.progress("clean", int(part[-1]) + 1, n)
-    assert ledger is not None  # a data set is never empty
-    everything, none = np.arange(n), np.zeros(n, np.int64)
-    ledger.stages.append(Stage("clean", everything, none > 0, none, int(ledger.forwards.sum()), 0, seconds, 0, True))
-    return ledger
-
-
-def run_attack(case: Case, ledger: Ledger, name: str, attack: Bound, positions: Ints) -> Stage:
-    """Runs one attack on the images at `positions` and writes what it found into the ledger.
+def run_evaluation(
+    subject: Subject,
+    data: DataSet,
+    attack: Bound,
+    *,
+    out: str | Path,
+    norm: str,
+    eps: float | None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    overwrite: bool = False,
+    time_limit: float | None = None,
+    data_sha256: str = "",
+    command: str = "",
+    progress: Progress = lambda stage, done, total: None,
+) -> Evaluation:
+    """Runs one attack on every image that is right when clean, checks each answer afresh, and writes the folder `out`.
 
     Args:
-        case: what is audited.
-        ledger: from `clean_pass`.
-        name: of the stage; names of pieces begin with it.
-        attack: called with an `Oracle`.
-        positions: images to try, all right on the clean image.
+        subject: the model; it comes back untouched.
+        data: images and labels.
+        attack: the attack with its options.
+        out: the folder to write.
+        norm: in which the nearest fooling image is the best.
+        eps: the radius within which an image counts as fooled; None: any distance counts.
+        seed: of every random draw.
+        batch_size: images a batch; automatic when None.
+        bounds: the box.
+        overwrite: replace another run in `out`.
+        time_limit: seconds after which no further piece is begun.
+        data_sha256: of the images used.
+        command: as it was typed, for the record.
+        progress: told (stage, images done, images in all).
 
-    Returns:
-        The stage, also the last of `ledger.stages`.
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model or the attack raised.
     """
-    done, seconds, forwards, backwards = 0, 0.0, 0, 0
-    fooled, wins = [np.zeros(0, bool)], [np.zeros(0, np.int64)]
-    for number, part in enumerate(case.parts(positions)):
-        piece = f"{name}-{number:05d}"
-        if time.monotonic() > case.deadline and not case.store.has(piece):
-            break
-        tensors, took = piece_of(case, piece, partial(_attack_part, case, ledger, attack, part))
-        new = _apply(case, ledger, name, piece, part, tensors)
-        fooled.append(new)
-        wins.append(np.where(new, tensors["wins"].numpy(), 0))
-        forwards, backwards = forwards + int(tensors["forwards"].sum()), backwards + int(tensors["backwards"].sum())
-        done, seconds = done + len(part), seconds + took
-        case.progress(name, done, len(positions))
-    ledger.stages.append(
-        Stage(
-            name,
-            positions[:done],
-            np.concatenate(fooled),
-            np.concatenate(wins),
-            forwards,
-            backwards,
-            seconds,
-            attack.budget,
-            done == len(positions),
-        )
-    )
-    return ledger.stages[-1]
-
-
-def adversarials(case: Case, ledger: Ledger, positions: Ints) -> Tensor:
-    """The nearest fooling image known of each of these images, `(k, ...)`; NaN where none is known."""
-    places = torch.from_numpy(ledger.place[positions])
-    out = None
-    for number in places[:, 0].unique().tolist():
-        piece = case.store.load(ledger.pieces[number]) if number >= 0 else None
-        if piece is not None:
-            stored = piece[0]["adversarial"]
-            out = stored.new_full((len(positions), *case.data.shape), torch.nan) if out is None else out
-            mine = places[:, 0] == number
-            out[mine] = stored[places[mine, 1]]
-    return torch.full((len(positions), *case.data.shape), torch.nan) if out is None else out
-
-
-def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
-    """Checks candidate images afresh; two forwards an image at most.
-
-    Args:
-        oracle: over the images that were attacked.
-        adversarial: `(b, ...)`, what the attack handed back.
-
-    Returns:
-        `found` `(b,)`: finite, in the box and fooling. `prediction`, `confidence`, `distance` `(b, 4)` in the order of `NORMS`,
-        and `survives_8bit` (still fooling after rounding to 256 levels), meaningful where found.
-    """
-    rows = oracle.rows_all
-    x = adversarial.to(oracle.inputs).reshape(oracle.inputs.shape)
-    sane = torch.isfinite(x).flatten(1).all(1)
-    if oracle.bounds is not None:
-        sane &= ((x >= oracle.bounds[0]) & (x <= oracle.bounds[1])).flatten(1).all(1)
-    x = torch.where(sane.view(-1, *[1] * (x.ndim - 1)), x, oracle.inputs)
-    logits = oracle.logits(x, rows)
-    prediction = logits.argmax(1)
-    found = sane & _is_fooled(oracle, prediction, rows)
-    survives = torch.zeros_like(found)
-    if bool(found.any()):
-        low, high = oracle.bounds or (0.0, 1.0)
-        levels = ((x[found] - low) / (high - low) * 255).round() / 255 * (high - low) + low
-        survives[found] = _is_fooled(oracle, oracle.logits(levels, rows[found]).argmax(1), rows[found])
-    d = x - oracle.inputs
-    return {
-        "found": found,
-        "prediction": prediction,
-        "confidence": logits.double().softmax(1).gather(1, prediction[:, None]).squeeze(1),
-        "distance": torch.stack([norm.size(d.double()) for norm in NORMS.values()], 1),
-        "survives_8bit": survives,
-        "adversarial": x,
-    }
-
-
-def _is_fooled(oracle: Oracle, prediction: Tensor, rows: Tensor) -> Tensor:
-    return prediction != oracle.labels[rows] if oracle.targets is None else prediction == oracle.targets[rows]
-
-
-def _attack_part(case: Case, ledger: Ledger, attack: Bound, part: Ints) -> dict[str, Tensor]:
-    oracle = case.oracle(part, clean=torch.from_numpy(ledger.logits[part]))
-    adversarial = attack(oracle)
-    state, backwards = oracle.state.clone(), oracle.backwards.clone()
-    verdict = judge(oracle, adversarial)
-    found = verdict["found"]
-    codes = {ZERO: REASONS.index("zero_gradient"), NOT_FINITE: REASONS.index("not_finite")}
-    reason = torch.full_like(state, REASONS.index("budget"), dtype=torch.int64)
-    for code, meaning in codes.items():
-        reason[state == code] = meaning
-    reason[found.cpu()] = REASONS.index("done")
-    tensors = {key: value.cpu() for key, value in verdict.items()}
-    tensors["adversarial"] = tensors["adversarial"][tensors["found"]]
-    return tensors | {"reason": reason, "wins": backwards, "forwards": oracle.forwards, "backwards": oracle.backwards}
-
-
-def _apply(
-    case: Case, ledger: Ledger, stage: str, piece: str, part: Ints, tensors: dict[str, Tensor]
-) -> npt.NDArray[np.bool_]:
-    """Writes a finished piece into the ledger; which images it is the first to fool at eps."""
-    found = tensors["found"].numpy()
-    distance = tensors["distance"].numpy()
-    own = distance[:, list(NORMS).index(case.norm)]
-    fooled = found & (case.eps is not None)
-    if case.eps is not None:
-        components = int(np.prod(case.data.shape))
-        dtype = tensors["adversarial"].dtype
-        fooled &= own <= case.eps + slack(case.norm, case.eps, components, dtype, case.bounds)
-    new = fooled & ~ledger.fooled[part]
-    ledger.attack[part[new]] = stage
-    ledger.reason[part] = np.where(ledger.fooled[part], REASONS.index("done"), tensors["reason"].numpy())
-    nearer = found & (own < ledger.distance[part, list(NORMS).index(case.norm)])
-    at = part[nearer]
-    ledger.distance[at] = distance[nearer]
-    ledger.adversarial_prediction[at] = tensors["prediction"].numpy()[nearer]
-    ledger.adversarial_confidence[at] = tensors["confidence"].numpy()[nearer]
-    ledger.survives_8bit[at] = tensors["survives_8bit"].numpy()[nearer]
-    ledger.place[at, 0] = len(ledger.pieces)
-    ledger.place[at, 1] = (np.cumsum(found) - 1)[nearer]
-    ledger.pieces.append(piece)
-    ledger.spend(part, tensors["forwards"], tensors["backwards"])
-    return new
-
-
-def piece_of(case: Case, name: str, make: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], float]:
-    """A piece and the seconds it took: read, if it was finished before, else made and written."""
-    piece = case.store.load(name)
-    if piece is None:
-        begun = time.perf_counter()
-        tensors = make()
-        piece = tensors, {"seconds": repr(time.perf_counter() - begun)}
-        case.store.save(name, *piece)
-    return piece[0], float(piece[1]["seconds"])
-
-
-def _clean_part(case: Case, part: Ints) -> dict[str, Tensor]:
-    oracle = case.oracle(part)
-    return {"logits": oracle.clean.float().cpu(), "forwards": oracle.forwards}
-
-
-def _new_ledger(case: Case, classes: int) -> Ledger:
-    n = len(case.data)
-    logits = np.lib.format.open_memmap(case.store.work / "logits.npy", mode="w+", dtype=np.float32, shape=(n, classes))
-    return Ledger(
-        prediction=np.full(n, -1),
-        confidence=np.zeros(n),
-        logits=logits,
-        attack=np.full(n, "", dtype=object),
-        reason=np.zeros(n, np.int64),
-        distance=np.full((n, len(NORMS)), np.inf),
-        adversarial_prediction=np.full(n, -1),
-        adversarial_confidence=np.zeros(n),
-        survives_8bit=np.zeros(n, bool),
-        place=np.full((n, 2), -1),
-        forwards=np.zeros(n, np.int64),
-        backwards=np.zeros(n, np.int64),
-    )
+    radius = None if eps is None else checked_eps(norm, eps, data.shape, bounds)
+    size = checked_batch_size(batch_size, data.shape, subject.device)
+    box = list(bounds) if bounds else None
+    common = {"attack": attack.text, "norm": norm, "eps": radius, "seed": seed, "batch_size": size, "bounds": box}
+    store = open_store(out, settings_of(subject, data, data_sha256, **common), ours=FILES, overwrite=overwrite)
+    with opened(
+        subject,
+        data,
+        store,
+        norm=norm,
+        eps=radius,
+        seed=seed,
+        batch_size=size,
+        bounds=bounds,
+        time_limit=time_limit,
+        progress=progress,
+    ) as run:
+        case, ledger = run.case, run.ledger
+        stage = run_attack(case, ledger, attack.name.rpartition(":")[2], attack, run.correct)
+        columns = sample_columns(case, ledger)
+        distance = ledger.distance[run.correct, list(NORMS).index(norm)]
+        median = float(np.median(distance)) if len(distance) else np.inf
+        record = {
+            "schema": SCHEMA,
+            "foolscope": __version__,
+            "command": command,
+            "environment": environment(),
+            "model": {"name": subject.name, "parameters": subject.parameters, "sha256": subject.sha256},
+            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **common,
+            "n": len(data),
+            "device": str(subject.device),
+            "complete": stage.finished,
+            "clean_accuracy": len(run.correct) / len(data),
+            "robust_accuracy": int((~ledger.fooled[run.correct]).sum()) / len(data),
+            "fooled": int(stage.fooled.sum()),
+            "median_distance": median if np.isfinite(median) else None,
+            "forwards": int(ledger.forwards.sum()),
+            "backwards": int(ledger.backwards.sum()),
+            "seconds": store.seconds(),
+            "notes": list(dict.fromkeys(run.notes)),
+        }
+        write_samples(store.folder / "samples.parquet", columns)
+        write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
+        write_png(store.folder / "png", case, ledger)
+    write_json(store.folder / "attack.json", record)
+    return Evaluation(record, columns, store.folder)

@@ -7,12 +7,13 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import torch
+
 import foolscope
 from foolscope.errors import ForeignError, InputError
 

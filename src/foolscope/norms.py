@@ -89,7 +89,8 @@ def _spend(score: Tensor, amount: Tensor, budget: Tensor) -> Tensor:
     amount = amount.minimum(budget)  # also makes infinite amounts finite
     order = score.sort(dim=1, descending=True, stable=True).indices
     sorted_amount = amount.gather(1, order)
-    before = sorted_amount.cumsum(1) - sorted_amount
+    spent = sorted_amount.cumsum(1)
+    before = torch.cat([torch.zeros_like(spent[:, :1]), spent[:, :-1]], 1)
     return torch.zeros_like(amount).scatter_(1, order, (budget - before).clamp_min(0).minimum(sorted_amount))
 
 
@@ -146,7 +147,8 @@ def _power(g: Tensor) -> Tensor:
 
 def _l2_size(d: Tensor) -> Tensor:
     power = _power(d)
-    return torch.linalg.vector_norm(d.flatten(1) / power, dim=1) * power.squeeze(1)
+    size: Tensor = torch.linalg.vector_norm(d.flatten(1) / power, dim=1)
+    return size * power.squeeze(1)
 
 
 def _l2_scale(d: Tensor, eps: Size, room: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +188,8 @@ def _normal(u: Tensor) -> Tensor:
 
 def _l2_surface(u: Tensor, eps: Size) -> Tensor:
     direction = _normal(u)
-    return (direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True) * _column(eps, u)).view_as(u)
+    size: Tensor = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+    return (direction / size * _column(eps, u)).view_as(u)
 
 
 def _l2_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:

@@ -96,7 +96,11 @@ class Oracle:
         self.forwards += per_image
         logits = self._run(x)
         if logits.requires_grad:
-            logits.register_hook(lambda _: self.backwards.add_(per_image))  # type: ignore[no-untyped-call]
+
+            def count(gradient: Tensor) -> None:
+                self.backwards += per_image
+
+            logits.register_hook(count)  # type: ignore[no-untyped-call]
         return logits
 
     @cached_property
@@ -106,6 +110,7 @@ class Oracle:
 
     @cached_property
     def rows_all(self) -> Tensor:
+        """Every row, `(b,)`."""
         return torch.arange(len(self), device=self.inputs.device)
 
     @cached_property
@@ -157,7 +162,8 @@ class Oracle:
             total = value.sum()
             with foreign_code():
                 gradient = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
-        gradient = torch.zeros_like(x) if gradient is None else gradient
+        # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
+        gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
         largest = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)
         finite = torch.isfinite(largest)
         if not bool(finite.all()):
@@ -193,7 +199,7 @@ class Oracle:
         """Logits and their directional derivative, both `(r, c)`, by forward-mode differentiation; counted as two forwards."""
         self.forwards[rows.cpu()] += 2
         with torch.no_grad():
-            logits, slope = torch.func.jvp(self._run, (x,), (direction,))
+            logits, slope = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
         return logits, slope
 
     def _target(self, rows: Tensor) -> Tensor | None:

@@ -26,7 +26,7 @@ def picture(seed: int, channels: int, side: int) -> np.ndarray:
 
 
 def gallery(
-    columns: dict[str, Any], eps: float, norm: str, channels: int, side: int, tiles: int, wrong: int
+    columns: dict[str, Any], eps: float, norm: str, channels: int, side: int, tiles: int, classes: int
 ) -> list[Tile]:
     radii = [eps / 4, eps / 2, eps, 2 * eps]
     found = []
@@ -35,7 +35,7 @@ def gallery(
         for i in np.argsort([math.inf if d is None else d for d in columns[f"distance_{norm}"]])
         if columns["outcome"][i] != "already_wrong"
     ]
-    for rank, i in enumerate(near[:tiles]):
+    for rank, i in enumerate(near[:: max(1, len(near) // max(1, tiles))][:tiles]):
         rng = np.random.default_rng(1000 + rank)
         image, size = picture(int(i), channels, side), columns[f"distance_{norm}"][i]
         shots = []
@@ -47,7 +47,7 @@ def gallery(
                 Shot(
                     radius,
                     adversarial,
-                    wrong if fooled else label,
+                    (label + 1) % classes if fooled else label,
                     0.5 + 0.1 * rank % 0.5,
                     fooled,
                     float(np.abs(adversarial - image).max()),
@@ -135,24 +135,78 @@ def make_audit(
     checks = [
         {"code": c, "value": v, "threshold": t, "message": m, "flagged": suspicious and v > t} for c, v, t, m in flags
     ]
+    reasons = [{key: check[key] for key in check if key != "flagged"} for check in checks if check["flagged"]]
     forwards, backwards = int(columns["forwards"].sum()), int(columns["backwards"].sum())
     record = {
-        "schema": 1, "foolscope": "0.1.0", "command": "foolscope audit digits_cnn digits", "environment": {"python": "3.11.7", "torch": "2.13.0+cpu", "cpu": "AMD EPYC, 2 cores"},
-        "model": {"name": model, "parameters": 52138, "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "classes": len(classes)},
-        "data": {"name": "digits:test", "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752", "n": n},
-        "norm": norm, "eps": eps, "eps_text": eps_text, "effort": "standard", "seed": 12345, "n": n, "batch_size": 256, "device": "cpu", "threads": 2,
-        "clean_accuracy": clean_accuracy, "robust_accuracy": robust, "robust_accuracy_interval": list(wilson(robust, n)),
+        "schema": 1,
+        "foolscope": "0.1.0",
+        "command": "foolscope audit digits_cnn digits",
+        "environment": {"python": "3.11.7", "torch": "2.13.0+cpu", "cpu": "AMD EPYC, 2 cores"},
+        "model": {
+            "name": model,
+            "parameters": 52138,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "classes": len(classes),
+        },
+        "data": {
+            "name": "digits:test",
+            "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+            "n": n,
+        },
+        "norm": norm,
+        "eps": eps,
+        "eps_text": eps_text,
+        "effort": "standard",
+        "seed": 12345,
+        "n": n,
+        "batch_size": 256,
+        "device": "cpu",
+        "threads": 2,
+        "clean_accuracy": clean_accuracy,
+        "robust_accuracy": robust,
+        "robust_accuracy_interval": list(wilson(robust, n)),
         "median_distance": reach if math.isfinite(reach) else None,
         "curve": {"eps": at.tolist(), "robust_accuracy": [clean_accuracy - k / n for k in range(len(at))]},
-        "trust": {"verdict": "suspicious" if suspicious else "sound", "reasons": [{k: v for k, v in c.items() if k != "flagged"} for c in checks if c["flagged"]], "checks": checks,
-                  "notes": ["The logits were rescaled before the attack; the verdict does not depend on their scale."]},
-        "forwards": forwards, "backwards": backwards, "seconds": 73.4, "complete": complete, "bounds": None if bounds is None else list(bounds),
-        "stages": [{"name": "pgd (margin, 5 restarts)", "tried": int(right.sum()), "fooled": max(0, int(fooled.sum()) - 2), "forwards": forwards - 5000, "backwards": backwards, "seconds": 51.2},
-                   {"name": "fmn", "tried": int(right.sum()), "fooled": min(2, int(fooled.sum())), "forwards": 3000, "backwards": 0, "seconds": 15.0},
-                   {"name": "square", "tried": int((right & ~fooled).sum()), "fooled": 0, "forwards": 2000, "backwards": 0, "seconds": 7.2}],
+        "trust": {
+            "verdict": "suspicious" if suspicious else "sound",
+            "reasons": reasons,
+            "checks": checks,
+            "notes": ["The logits were rescaled before the attack; the verdict does not depend on their scale."],
+        },
+        "forwards": forwards,
+        "backwards": backwards,
+        "seconds": 73.4,
+        "complete": complete,
+        "bounds": None if bounds is None else list(bounds),
+        "stages": [
+            {
+                "name": "pgd (margin, 5 restarts)",
+                "tried": int(right.sum()),
+                "fooled": max(0, int(fooled.sum()) - 2),
+                "forwards": forwards - 5000,
+                "backwards": backwards,
+                "seconds": 51.2,
+            },
+            {
+                "name": "fmn",
+                "tried": int(right.sum()),
+                "fooled": min(2, int(fooled.sum())),
+                "forwards": 3000,
+                "backwards": 0,
+                "seconds": 15.0,
+            },
+            {
+                "name": "square",
+                "tried": int((right & ~fooled).sum()),
+                "fooled": 0,
+                "forwards": 2000,
+                "backwards": 0,
+                "seconds": 7.2,
+            },
+        ],
         "notes": ["The data are sorted by label; --samples took the first 400."],
-    }  # fmt: skip
-    return record | more, columns, classes, gallery(columns, eps, norm, channels, side, tiles, int(len(classes) > 1))
+    }
+    return record | more, columns, classes, gallery(columns, eps, norm, channels, side, tiles, len(classes))
 
 
 @pytest.fixture

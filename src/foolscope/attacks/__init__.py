@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foolscope.attacks._table import ATTACKS, Attack, Bound, bind
+from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
 from foolscope.attacks.bim import bim
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
@@ -12,4 +12,18 @@ from foolscope.attacks.pgd import pgd
 from foolscope.attacks.square import square
 from foolscope.attacks.step_ll import step_ll
 
-__all__ = ["ATTACKS", "Attack", "Bound", "bim", "bind", "fgsm", "fmn", "mi_fgsm", "noise", "pgd", "square", "step_ll"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Bound",
+    "bim",
+    "bind",
+    "fgsm",
+    "fmn",
+    "list_attacks",
+    "mi_fgsm",
+    "noise",
+    "pgd",
+    "square",
+    "step_ll",
+]

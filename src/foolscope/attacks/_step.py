@@ -12,6 +12,10 @@ from foolscope.errors import InputError
 from foolscope.norms import NORMS, Norm, Size
 from foolscope.oracle import Oracle
 
+STRIDE = (
+    2.5  # times eps / steps: the constant step of Madry et al., which can cross the ball and has steps left to settle
+)
+ROUNDING = 1e-6  # room that is only the rounding of image plus perturbation
 STARTS = ("clean", "uniform", "corner")
 Move = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -21,6 +25,12 @@ def checked_norm(name: str, norm: str, allowed: tuple[str, ...]) -> Norm:
     if norm not in allowed:
         raise InputError("norm", f"a norm that {name} attacks in", norm, allowed)
     return NORMS[norm]
+
+
+def checked_box(oracle: Oracle, norm: Norm) -> None:
+    """l0 needs a box: without one, a single component can be changed without end."""
+    if norm.name == "l0" and oracle.bounds is None:
+        raise InputError("bounds", "a box in l0", "none")
 
 
 def checked_eps(eps: float) -> float:
@@ -49,18 +59,27 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
         return x.clone()
     index, shape = oracle.index[rows], x.shape[1:]
     u = rng.uniform(seed, index, 3 * draw, shape, x.dtype)
-    if start == "uniform":
-        d = norm.inside(u, rng.uniform(seed, index, 3 * draw + 1, (), x.dtype), eps)
-    else:
-        d = norm.surface(u, eps)
-    return x + norm.project(d, eps, *oracle.box(rows))
+    radius = rng.uniform(seed, index, 3 * draw + 1, (), x.dtype)
+    d = norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)
+    return oracle.clip(x + norm.project(d, eps, *oracle.box(rows)))
+
+
+def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """The steepest step of `size` that the box has room for at `d`; components at their limit are pressed against it by `size`.
+
+    The projection onto the ball that follows takes from every component: without the pressure, those at their limit would fall back.
+    """
+    step = norm.steepest(gradient, size, lower - d, upper - d)
+    limited = torch.where(gradient > 0, upper - d, d - lower) <= ROUNDING * (1 + d.abs())
+    pressure = gradient.sign() * torch.as_tensor(size).view(-1, *[1] * (d.ndim - 1))
+    return torch.where(limited, pressure, step)
 
 
 def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
     """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; may work in place.
 
-    linf: by size * sign(g), clipped. l2: by size * g / |g|_2, l1: by size * g / |g|_inf, then the exact projection onto ball and box
-    (steps along the single steepest l1 coordinate would need as many steps as there are coordinates to move).
+    linf: by size * sign(g), clipped. l2 and l1: by the steepest step of that size (`stride`), then back onto ball and box
+    by the exact projection; in l1 that moves the components of largest |g|, each as far as the box allows.
     """
     origin = oracle.inputs[rows]
     if norm.name == "linf":
@@ -71,8 +90,7 @@ def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
     lower, upper = oracle.box(rows)
 
     def move(x: Tensor, g: Tensor, size: float) -> Tensor:
-        scale = NORMS["l2"].size(g) if norm.name == "l2" else norm.dual(g)
-        scale = torch.where(scale > 0, scale, 1.0).view(-1, *[1] * (g.ndim - 1))
-        return origin + norm.project(x - origin + size * (g / scale), eps, lower, upper)
+        d = x - origin
+        return oracle.clip(origin + norm.project(d + stride(norm, g, size, d, lower, upper), eps, lower, upper))
 
     return move

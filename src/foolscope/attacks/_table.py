@@ -155,6 +155,31 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+def list_attacks() -> list[dict[str, str]]:
+    """The rows of `ATTACKS` for people: name, norms, kind, targeted, cost, source, options with their defaults."""
+    rows = []
+    for row in ATTACKS.values():
+        options = [
+            f"{key}={parameter.default}"
+            for key, parameter in inspect.signature(row.function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            and key not in ("targets", "norm", "seed")
+            and parameter.default is not inspect.Parameter.empty
+        ]
+        rows.append(
+            {
+                "name": row.name,
+                "norm": " ".join(row.norms),
+                "kind": row.kind,
+                "targeted": "yes" if row.targeted else "no",
+                "cost": row.cost,
+                "source": row.source,
+                "options": " ".join(options),
+            }
+        )
+    return rows
+
+
 def _value(name: str, key: str, text: str, default: Any, annotation: str) -> Any:
     """`text` as the type that the function's signature declares for `key`."""
     argument = f"{name}:{key}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foolscope.attacks._step import checked_count
+from foolscope.attacks._step import STRIDE, checked_count
 from foolscope.attacks.pgd import NORMS, pgd
 from foolscope.oracle import Oracle
 
@@ -24,7 +24,7 @@ def bim(
     loss: str = "margin",
     seed: int = 0,
 ) -> Tensor:
-    """`pgd` from the clean image with equal steps of eps / steps and no momentum.
+    """`pgd` from the clean image with equal steps and no momentum.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -34,7 +34,7 @@ def bim(
         norm: linf, l2 or l1.
         eps: radius of the ball, in input units.
         steps: gradient steps.
-        step_size: of every step; eps / steps when None.
+        step_size: of every step; STRIDE * eps / steps when None.
         loss: `margin`, `ce`, `logit` or `dlr`.
         seed: not used; nothing is random.
 
@@ -47,7 +47,7 @@ def bim(
     References:
         Kurakin, Goodfellow & Bengio 2017, arXiv:1607.02533, sec. 2.2.
     """
-    size = step_size if step_size is not None else eps / checked_count("steps", steps)
+    size = step_size if step_size is not None else STRIDE * eps / checked_count("steps", steps)
     return pgd(
         model,
         inputs,

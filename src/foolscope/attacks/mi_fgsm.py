@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foolscope.attacks._step import checked_count
+from foolscope.attacks._step import STRIDE, checked_count
 from foolscope.attacks.pgd import NORMS, pgd
 from foolscope.oracle import Oracle
 
@@ -35,7 +35,7 @@ def mi_fgsm(
         norm: linf, l2 or l1.
         eps: radius of the ball, in input units.
         steps: gradient steps.
-        step_size: of every step; eps / steps when None.
+        step_size: of every step; STRIDE * eps / steps when None.
         momentum: decay of the accumulated gradient.
         loss: `margin`, `ce`, `logit` or `dlr`.
         seed: not used; nothing is random.
@@ -49,7 +49,7 @@ def mi_fgsm(
     References:
         Dong et al. 2018, arXiv:1710.06081, eq. 6-7.
     """
-    size = step_size if step_size is not None else eps / checked_count("steps", steps)
+    size = step_size if step_size is not None else STRIDE * eps / checked_count("steps", steps)
     return pgd(
         model,
         inputs,

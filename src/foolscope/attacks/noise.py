@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, random_point
+from foolscope.attacks._step import checked_box, checked_count, checked_eps, checked_norm, random_point
 from foolscope.norms import NORMS as ALL
 from foolscope.oracle import Oracle, attacked
 
@@ -44,12 +44,13 @@ def noise(
     row, eps = checked_norm("noise", norm, NORMS), checked_eps(eps)
     checked_count("steps", steps)
     with attacked(model, inputs, labels, targets) as oracle:
+        checked_box(oracle, row)
         best = Best.of(oracle.inputs)
         rows = oracle.undecided()
         for draw in range(steps):
             if not len(rows):
                 break
-            x = oracle.clip(random_point(oracle, rows, row, eps, ("uniform", "corner")[draw % 2], seed, draw))
+            x = random_point(oracle, rows, row, eps, ("uniform", "corner")[draw % 2], seed, draw)
             margin, _ = oracle.value(x, rows)
             best.update(rows, x, margin, margin > 0)
             rows = rows[margin <= 0]

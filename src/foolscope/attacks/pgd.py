@@ -48,7 +48,7 @@ def pgd(
         norm: linf, l2 or l1.
         eps: radius of the ball, in input units.
         steps: gradient steps of each restart.
-        step_size: of every step, in input units. None: 2 * eps falling to 0 along a quarter cosine, which crosses the ball at first
+        step_size: of every step, in input units. None: from 2 * eps to 0 along a squared half cosine, which crosses the ball at first
             and settles at the end.
         start: `uniform` in the ball, a `corner` of it (linf: every component at +-eps), or the `clean` image.
         restarts: independent starts; each image keeps its best.
@@ -78,7 +78,7 @@ def pgd(
     checked_count("steps", steps), checked_count("restarts", restarts)
     if step_size is not None and not step_size > 0:
         raise InputError("step_size", "a positive number", step_size)
-    sizes = [step_size or 2 * eps * math.cos(math.pi / 2 * k / steps) for k in range(steps)]
+    sizes = [step_size or eps / 2 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
     with attacked(model, inputs, labels, targets) as oracle:
         best = Best.of(oracle.inputs)
         rows = oracle.undecided()

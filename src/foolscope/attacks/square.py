@@ -146,6 +146,11 @@ def _corners(d: Tensor, eps: float, side: float, u: Tensor) -> Tensor:
 # -- l2: alg. 3 -------------------------------------------------------------------------------------------------------
 
 
+def _unit(t: Tensor) -> Tensor:
+    """`t` scaled to Euclidean size 1."""
+    return t / t.square().sum().sqrt()
+
+
 def _bump(height: int, width: int) -> Tensor:
     """A pseudo-Gaussian bump of unit size, `(h, w)`: sum_{k >= r} 1 / (k + 1)^2 at Chebyshev distance r from the centre (eq. 2)."""
     down = (torch.arange(height) - height // 2).abs()[:, None]
@@ -153,7 +158,7 @@ def _bump(height: int, width: int) -> Tensor:
     radius = torch.maximum(down, across)
     terms = 1 / torch.arange(1, int(radius.max()) + 2, dtype=torch.float64) ** 2
     bump = terms.flip(0).cumsum(0).flip(0)[radius]
-    return bump / torch.linalg.vector_norm(bump)
+    return _unit(bump)
 
 
 def _tile(height: int, width: int) -> Tensor:
@@ -162,7 +167,7 @@ def _tile(height: int, width: int) -> Tensor:
         return _tile(width, 1).T if width > 1 else torch.ones(1, 1, dtype=torch.float64)
     half = height // 2
     tile = torch.cat([_bump(half, width), -_bump(height - half, width)])
-    return tile / torch.linalg.vector_norm(tile)
+    return _unit(tile)
 
 
 def _size(d: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foolscope.attacks import bind
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
-from foolscope.evaluation import Case, Floats, Ints, Ledger, adversarials, judge, piece_of
+from foolscope.ledger import Case, Floats, Ints, Ledger, adversarials, judge, piece_of
 from foolscope.norms import NORMS
 from foolscope.report.gallery import Shot, Tile
 

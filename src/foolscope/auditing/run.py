@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from foolscope import __version__
 from foolscope.attacks import bind
 from foolscope.auditing.battery import battery
-from foolscope.auditing.environment import environment
-from foolscope.auditing.files import Columns, sample_columns, write_adversarials, write_samples
 from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of, wilson
 from foolscope.auditing.trust import Check, blind_share, check_trust
-from foolscope.errors import InputError
-from foolscope.evaluation import Case, Ledger, Progress, clean_pass, run_attack
-from foolscope.norms import NORMS, get_norm
-from foolscope.probabilities import LogProbabilities, are_probabilities
+from foolscope.environment import environment
+from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
+from foolscope.ledger import Case, Ledger, Progress, run_attack
+from foolscope.norms import NORMS
 from foolscope.report.gallery import Tile
-from foolscope.store import Store, open_store, write_json
-from foolscope.untouched import untouched
+from foolscope.store import Store, open_store, replacing, write_json
+from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
 
-SCHEMA = 1
-DEFAULT_EPS = 8 / 255  # linf; other norms have no default
 FILES = ("audit.json", "samples.parquet", "adversarial.safetensors", "report.html")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model with what is said of it: `name`, `parameters`, `sha256`, `notes` and the number of `classes` if known."""
-
-    module: nn.Module
-    name: str
-    parameters: int
-    sha256: str
-    notes: tuple[str, ...] = ()
-    shape: tuple[int, int, int] | None = None
-    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,36 +59,6 @@ class Audit:
     def verdict(self) -> str:
         """`sound` or `suspicious`."""
         return str(self.record["trust"]["verdict"])
-
-
-def checked_eps(norm: str, eps: float | None, shape: Sequence[int], bounds: tuple[float, float] | None) -> float:
-    """The radius to audit at.
-
-    Raises:
-        InputError: missing where the norm has no default, not a positive number, or more than the box allows.
-    """
-    if eps is None:
-        if norm != "linf":
-            raise InputError("--eps", f"a radius, which {norm} has no default for", "none")
-        return DEFAULT_EPS
-    if not 0 < eps < float("inf"):
-        raise InputError("--eps", "a positive number", eps)
-    if norm == "l0" and eps != int(eps):
-        raise InputError("--eps", "a whole number of components in l0", eps)
-    components = int(np.prod(shape))
-    largest = NORMS[norm].largest(components, bounds[1] - bounds[0]) if bounds else float("inf")
-    if eps > largest:
-        raise InputError("--eps", f"at most {largest:g}, the largest {norm} distance inside the box", eps)
-    if norm == "l0" and bounds is None:
-        raise InputError("--bounds", "a box, without which one component can change everything in l0", "none")
-    return float(eps)
-
-
-def automatic_batch_size(shape: Sequence[int], device: torch.device) -> int:
-    """Images a batch: as many as fill the caches of a processor, or keep an accelerator busy; a power of two from 8 to 1,024."""
-    components = max(1, int(np.prod(shape)))
-    budget = 2**18 if device.type == "cpu" else 2**24
-    return int(min(1024, max(8, 2 ** int(np.log2(max(1.0, budget / components))))))
 
 
 def run_audit(
@@ -150,46 +102,38 @@ def run_audit(
         InputError: bad input, in one line.
         ForeignError: the model raised.
     """
-    get_norm(norm)
     steps = battery(effort, norm)
     radius = checked_eps(norm, eps, data.shape, bounds)
-    device = next((t.device for t in (*subject.module.parameters(), *subject.module.buffers())), torch.device("cpu"))
-    if batch_size is not None and batch_size < 1:
-        raise InputError("--batch-size", "a whole number of at least 1", batch_size)
-    size = batch_size or automatic_batch_size(data.shape, device)
-    settings = {
-        "schema": SCHEMA,
-        "foolscope": __version__,
-        "model": {"name": subject.name, "sha256": subject.sha256},
-        "data": {"name": data.name, "sha256": data_sha256, "n": len(data)},
-        "norm": norm,
-        "eps": radius,
-        "effort": effort,
-        "seed": seed,
-        "batch_size": size,
-        "device": str(device),
-        "bounds": list(bounds) if bounds else None,
-    }
-    store = open_store(out, settings, ours=FILES, overwrite=overwrite)
+    size = checked_batch_size(batch_size, data.shape, subject.device)
+    box = list(bounds) if bounds else None
+    common = {"norm": norm, "eps": radius, "effort": effort, "seed": seed, "batch_size": size, "bounds": box}
+    store = open_store(out, settings_of(subject, data, data_sha256, **common), ours=FILES, overwrite=overwrite)
     finished = read_audit(store.folder)
     if finished is not None and finished.record["complete"]:
         return finished
-    deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
-    with untouched(subject.module) as notes:
-        case = Case(subject.module, data, bounds, norm, radius, seed, size, store, progress, deadline)
-        case, probabilities, looked = look(case, subject)
-        ledger = clean_pass(case)
-        ledger.forwards[: len(looked)] += looked
-        check_labels(data, ledger)
-        correct = np.flatnonzero(ledger.correct(data.labels))
+    with opened(
+        subject,
+        data,
+        store,
+        norm=norm,
+        eps=radius,
+        seed=seed,
+        batch_size=size,
+        bounds=bounds,
+        time_limit=time_limit,
+        progress=progress,
+    ) as run:
+        case, ledger = run.case, run.ledger
         for step in steps:
-            tried = correct if step.everyone else correct[~ledger.fooled[correct]]
+            tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
             run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=seed), tried)
         complete = all(stage.finished for stage in ledger.stages)
-        gradient_stages = [step.name for step in steps if step.gradient]
-        checks = check_trust(case, ledger, probabilities=probabilities, gradient_stages=gradient_stages)
-        tiles = make_gallery(case, ledger)
-    said = [*subject.notes, *data.notes, *notes]
+        if complete:
+            gradient_stages = [step.name for step in steps if step.gradient]
+            checks = check_trust(case, ledger, probabilities=run.probabilities, gradient_stages=gradient_stages)
+            tiles = make_gallery(case, ledger)
+        else:
+            checks, tiles = (_incomplete(ledger, len(steps)),), ()
     columns = sample_columns(case, ledger)
     record = {
         "schema": SCHEMA,
@@ -203,72 +147,24 @@ def run_audit(
             "classes": int(ledger.logits.shape[1]),
         },
         "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
-        "norm": norm,
-        "eps": radius,
+        **common,
         "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
-        "effort": effort,
-        "seed": seed,
         "n": len(data),
-        "batch_size": size,
-        "device": str(device),
+        "device": str(subject.device),
         "threads": torch.get_num_threads(),
-        "bounds": list(bounds) if bounds else None,
         "complete": complete,
         **_numbers(case, ledger),
-        "trust": _trust(case, ledger, checks, probabilities),
-        "notes": list(dict.fromkeys(said)),
+        "trust": _trust(case, ledger, checks, run.probabilities),
+        "notes": list(dict.fromkeys(run.notes)),
     }
     return _write(store, case, ledger, record, columns, tiles)
 
 
-def look(case: Case, subject: Subject) -> tuple[Case, bool, np.ndarray]:
-    """A first look at the first images: does the model take them, and does it hand out logits?
-
-    Returns:
-        The case, over the logarithm of the outputs where they are probabilities; whether they are; forwards spent on each image.
-    """
-    part = np.arange(min(len(case.data), case.batch_size))
-    if (
-        subject.shape is not None
-        and tuple(case.data.shape) != tuple(subject.shape)
-        and subject.shape[0] != case.data.shape[0]
-    ):
-        raise InputError(
-            "DATA", f"images of {subject.shape[0]} channels for {subject.name}", f"{case.data.shape[0]} channels"
-        )
-    oracle = case.oracle(part)
-    try:
-        logits = oracle.clean
-    except RuntimeError as error:
-        reason = misfit(subject.module, case.data.shape, error)
-        if reason is None:
-            raise
-        raise InputError("DATA", reason, f"images of shape {tuple(case.data.shape)}") from error
-    probabilities = are_probabilities(logits)
-    if probabilities:
-        case = replace(case, model=LogProbabilities(case.model))
-    return case, probabilities, oracle.forwards.numpy()
-
-
-def misfit(module: nn.Module, shape: Sequence[int], error: RuntimeError) -> str | None:
-    """What the model's first layer expects, if the error looks like a wrong shape of the images; else None."""
-    if not any(word in str(error) for word in ("shape", "size", "channels", "dimension")):
-        return None
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            return f"images of {layer.in_channels} channels for this model, large enough for its layers ({error})"
-        if isinstance(layer, nn.Linear):
-            return f"images of {layer.in_features} components for this model ({error})"
-    return None
-
-
-def check_labels(data: DataSet, ledger: Ledger) -> None:
-    """Labels that the model has no class for."""
-    classes, largest = ledger.logits.shape[1], int(data.labels.max())
-    if classes < 2:
-        raise InputError("MODEL", "at least two classes", f"logits for {classes}")
-    if largest >= classes:
-        raise InputError("MODEL", f"a class for every label up to {largest}", f"logits for {classes} classes")
+def _incomplete(ledger: Ledger, steps: int) -> Check:
+    """A number from part of the battery is an upper bound still, but not one to trust."""
+    finished = sum(stage.finished for stage in ledger.stages) - 1  # without the clean pass
+    message = f"the time limit came when {finished} of {steps} stages were done; the same command goes on from there"
+    return Check("incomplete", 1 - finished / steps, 0.0, True, message)
 
 
 def _numbers(case: Case, ledger: Ledger) -> dict[str, Any]:
@@ -305,16 +201,7 @@ def _numbers(case: Case, ledger: Ledger) -> dict[str, Any]:
 
 def _trust(case: Case, ledger: Ledger, checks: Sequence[Check], probabilities: bool) -> dict[str, Any]:
     flagged = [check for check in checks if check.flagged]
-    plain = [
-        {
-            "code": check.code,
-            "value": check.value,
-            "threshold": check.threshold,
-            "message": check.message,
-            "flagged": check.flagged,
-        }
-        for check in checks
-    ]
+    plain = [asdict(check) for check in checks]
     notes = []
     if probabilities:
         notes.append("the model hands out probabilities: their logarithm was attacked, which undoes a final softmax")
@@ -336,7 +223,6 @@ def _write(
     store: Store, case: Case, ledger: Ledger, record: dict[str, Any], columns: Columns, tiles: tuple[Tile, ...]
 ) -> Audit:
     from foolscope.report.audit import render_audit
-    from foolscope.store import replacing
 
     write_samples(store.folder / "samples.parquet", columns)
     write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
@@ -350,10 +236,6 @@ def _write(
 
 def read_audit(folder: Path) -> Audit | None:
     """The audit that a folder holds, complete or not; None if it holds none."""
-    import json
-
-    from foolscope.auditing.files import read_samples
-
     try:
         record = json.loads((folder / "audit.json").read_text())
     except (OSError, ValueError):

@@ -7,24 +7,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foolscope.report.wording import NORMS, eps_label, grey_levels, percent, short, unit
+from foolscope.report.wording import NORMS, grey_levels, percent, short, unit
 
 POINTS = 400  # of a curve; more cannot be told apart on a screen
 TAIL = 0.02  # of a curve's fall, left out where it drags on
+Z = 1.959963984540054  # of a 95 % interval
 HEIGHT = 320  # pixels
 FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"  # for measuring; the style sheet sets it
-Z = 1.959963984540054  # of a 95 % interval
 
 
-def wilson(fraction: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a fraction seen in n draws.
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share seen in n draws, in closed form: a band has hundreds of them.
 
     Example:
-        >>> [round(end, 3) for end in wilson(0.5, 100)]
-        [0.404, 0.596]
+        >>> [round(end, 3) for end in wilson(0.8, 10)]
+        [0.49, 0.943]
     """
-    centre = fraction + Z * Z / (2 * n)
-    half = Z * math.sqrt(fraction * (1 - fraction) / n + Z * Z / (4 * n * n))
+    centre, half = share + Z * Z / (2 * n), Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
@@ -84,8 +83,8 @@ def curve_chart(record: Mapping[str, Any]) -> dict[str, Any]:
     rows = curve_points(record)
     ends = [rows[0]["eps"], *((a["eps"] + b["eps"]) / 2 for a, b in itertools.pairwise(rows)), rows[-1]["eps"]]
     rows = [row | {"from": left, "to": right} for row, left, right in zip(rows, ends, ends[1:], strict=False)]
-    levels = grey_levels(record["norm"], record["bounds"]) and "/255" in record["eps_text"]
-    data = alt.Data(values=rows)
+    levels = grey_levels(record["norm"], record["bounds"]) and record["eps_text"].endswith("/255")
+    data = alt.InlineData(values=rows)
     end = max(row["eps"] for row in rows)
     axis: dict[str, Any] = {"tickCount": 6, "grid": False}
     if levels:
@@ -123,9 +122,9 @@ def curve_chart(record: Mapping[str, Any]) -> dict[str, Any]:
     targets = columns.add_params(near)
     dot = base.mark_point(filled=True, size=70, opacity=1).encode(y=y).transform_filter(near)
     clean = _marker(alt, 0.0, record["clean_accuracy"], f"clean {percent(record['clean_accuracy'])}", end, x, y)
-    text = f"eps {_eps_text(record)}: {percent(record['robust_accuracy'])}"
+    text = f"eps {record['eps_text']}: {percent(record['robust_accuracy'])}"
     audited = _marker(alt, record["eps"], record["robust_accuracy"], text, end, x, y)
-    rule = alt.Chart(alt.Data(values=[{"eps": record["eps"]}])).mark_rule(strokeDash=[4, 4]).encode(x=x)
+    rule = alt.Chart(alt.InlineData(values=[{"eps": record["eps"]}])).mark_rule(strokeDash=[4, 4]).encode(x=x)
     parts = {"band": band, "curve": line, "audited_rule": rule, "clean": clean[0], "clean_text": clean[1]}
     parts |= {"audited": audited[0], "audited_text": audited[1], "reading": dot, "target": targets}
     chart = alt.layer(*(part.properties(name=name) for name, part in parts.items()))
@@ -141,7 +140,7 @@ def curve_chart(record: Mapping[str, Any]) -> dict[str, Any]:
 def _marker(alt: Any, eps: float, accuracy: float, text: str, end: float, x: Any, y: Any) -> tuple[Any, Any]:
     """A point of the curve and its label, on the side where there is room."""
     right = eps > 0.6 * end
-    data = alt.Data(values=[{"eps": eps, "accuracy": accuracy, "label": text}])
+    data = alt.InlineData(values=[{"eps": eps, "accuracy": accuracy, "label": text}])
     point = alt.Chart(data).mark_point(filled=True, size=90, opacity=1).encode(x=x, y=y)
     label = alt.Chart(data).mark_text(
         align="right" if right else "left",
@@ -151,10 +150,6 @@ def _marker(alt: Any, eps: float, accuracy: float, text: str, end: float, x: Any
         fontWeight=600,
     )
     return point, label.encode(x=x, y=y, text="label:N")
-
-
-def _eps_text(record: Mapping[str, Any]) -> str:
-    return str(record["eps_text"]) or eps_label(record["eps"], record["norm"], record["bounds"])
 
 
 def _round_step(raw: float) -> float:

@@ -38,16 +38,16 @@ class Samples:
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Right before any attack."""
-        return self.outcome != "already_wrong"
+        return np.asarray(self.outcome != "already_wrong")
 
     @property
     def fooled(self) -> npt.NDArray[np.bool_]:
         """Right before, wrong within eps."""
-        return self.outcome == "fooled"
+        return np.asarray(self.outcome == "fooled")
 
 
 def read_samples(columns: Mapping[str, Column], norm: str) -> Samples:
-    """The columns a report needs, nulls (None, NaN, masked) made plain."""
+    """The columns a report needs, from the file or from the arrays it is written from (where NaN, -1 and "" stand for null)."""
     outcome = np.array([str(value) for value in _list(columns["outcome"])], dtype=np.str_)
     clean, adversarial = _integers(columns["clean_prediction"]), _integers(columns["adversarial_prediction"])
     mistaken = np.where(outcome == "already_wrong", clean, np.where(outcome == "fooled", adversarial, -1))
@@ -60,7 +60,9 @@ def read_samples(columns: Mapping[str, Column], norm: str) -> Samples:
         confidence=_floats(columns["confidence"]),
         distance=_floats(columns[f"distance_{norm}"]),
         attack=tuple(str(value or "") for value in _list(columns["attack"])),
-        survives=tuple(None if value is None else bool(value) for value in _list(columns["survives_8bit"])),
+        survives=tuple(
+            None if value is None or value < 0 else bool(value) for value in _list(columns["survives_8bit"])
+        ),
     )
 
 
@@ -77,7 +79,8 @@ def _list(column: Column) -> list[Any]:
 
 
 def _floats(column: Column) -> Floats:
-    return np.array([np.nan if value is None else value for value in _list(column)], dtype=np.float64)
+    floats = np.array([np.nan if value is None else value for value in _list(column)], dtype=np.float64)
+    return np.where(np.isfinite(floats), floats, np.nan)
 
 
 def _integers(column: Column) -> Integers:

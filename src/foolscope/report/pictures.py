@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from foolscope.report.columns import Samples, median_distance
 from foolscope.report.gallery import Shot, Tile
 from foolscope.report.images import amplify, png
 from foolscope.report.section import Card, Cell, Column, Gallery, Section, Table, View
-from foolscope.report.wording import count, distance, eps_label, percent, plural, short
+from foolscope.report.wording import count, distance, eps_label, percent, plural
 
 SMALL = 96  # pixels; below it single pixels are shown as squares
 CLASSES = 20  # rows of the per-class table where there are many more classes
@@ -25,12 +28,11 @@ def class_name(classes: Sequence[str], label: int) -> str:
 
 def gallery_section(record: Mapping[str, Any], classes: Sequence[str], tiles: Sequence[Tile]) -> Section:
     """Original, amplified perturbation and adversarial image of each tile, with one selector for eps."""
-    norm, bounds = record["norm"], record["bounds"]
     radii = sorted({shot.eps for tile in tiles for shot in tile.shots})
     if not radii:
         return Section("gallery", "Gallery", "There is no attacked image to show: no attack found one.")
     audited = min(range(len(radii)), key=lambda i: abs(radii[i] - record["eps"]))
-    names = [eps_label(eps, norm, bounds) for eps in radii]
+    names = [eps_label(eps, record["eps_text"]) for eps in radii]
     if np.isclose(radii[audited], record["eps"], rtol=1e-6):
         names[audited] += " (audited)"
     cards = tuple(_card(tile, radii, record, classes) for tile in tiles)
@@ -39,7 +41,7 @@ def gallery_section(record: Mapping[str, Any], classes: Sequence[str], tiles: Se
         slug="gallery",
         title="Gallery",
         finding=f"{plural(len(cards), 'image')}, the change found for each, and what the model makes of the result. "
-        f"At eps {eps_label(radii[audited], norm, bounds)}, {count(fooled)} of them {'is' if fooled == 1 else 'are'} misclassified.",
+        f"At eps {eps_label(radii[audited], record['eps_text'])}, {count(fooled)} of them {'is' if fooled == 1 else 'are'} misclassified.",
         figures=(Gallery("Largest change allowed (eps)", tuple(names), audited, cards),),
         method="The change is shown on mid-grey, amplified by the factor stated above it; mid-grey means unchanged. "
         "Percentages are the model's own confidence (softmax). The images were chosen for the reason given, not at random.",
@@ -49,9 +51,8 @@ def gallery_section(record: Mapping[str, Any], classes: Sequence[str], tiles: Se
 def _card(tile: Tile, radii: Sequence[float], record: Mapping[str, Any], classes: Sequence[str]) -> Card:
     wrong = tile.prediction != tile.label
     by_eps = {shot.eps: shot for shot in tile.shots}
-    read = f"{class_name(classes, tile.prediction)} {percent(tile.confidence)}"
+    read = f"{class_name(classes, tile.prediction)} ({percent(tile.confidence)})"
     return Card(
-        anchor=f"image-{tile.index}",
         title=f"Image {tile.index}",
         why=tile.why,
         original=png(tile.image),
@@ -72,37 +73,29 @@ def _view(tile: Tile, shot: Shot | None, record: Mapping[str, Any], classes: Seq
         perturbation=png(difference),
         perturbation_text=f"Change ×{factor:g}" if changed else "No change",
         adversarial=png(shot.adversarial),
-        adversarial_text=f"{class_name(classes, shot.prediction)} {percent(shot.confidence)}",
-        verdict=f"{'fooled' if shot.fooled else 'still correct'}, distance {distance(shot.distance, record['norm'], record['bounds'])}",
+        adversarial_text=f"{class_name(classes, shot.prediction)} ({percent(shot.confidence)})",
+        verdict=f"{'fooled' if shot.fooled else 'not fooled'}, distance {distance(shot.distance, record['norm'], record['bounds'])}",
         tone="bad" if shot.fooled else "good",
     )
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What is known of one class; `mistaken` are the wrong classes its images were given."""
+
+    name: str
+    n: int
+    clean: float
+    robust: float
+    median: float | None
+    mistaken: npt.NDArray[np.int64]
+
+
 def classes_section(record: Mapping[str, Any], samples: Samples, classes: Sequence[str]) -> Section:
     """Accuracy with and without attack, distance and most frequent confusion of each class, the weakest first."""
-    rows = []
-    present = np.unique(samples.label)
-    for label in present.tolist():
-        own = samples.label == label
-        n = int(own.sum())
-        clean, robust = float(samples.correct[own].mean()), float((samples.outcome[own] == "resisted").mean())
-        median = median_distance(samples.distance[own & samples.correct])
-        wrong = samples.mistaken[own][samples.mistaken[own] >= 0]
-        rows.append((robust, clean, label, n, median, wrong))
-    rows.sort(key=lambda row: row[:3])
-    weakest, strongest = rows[0], rows[-1]
-    if len(rows) == 1:
-        finding = f"All images belong to one class, {class_name(classes, weakest[2])}."
-    elif weakest[0] == strongest[0]:
-        finding = (
-            f"All {count(len(rows))} classes hold out equally: {percent(weakest[0])} of their images stay correct."
-        )
-    else:
-        finding = (
-            f"The weakest class is {class_name(classes, weakest[2])}: {percent(weakest[0])} of its {plural(weakest[3], 'image')} "
-            f"stay correct under attack. The strongest is {class_name(classes, strongest[2])} with {percent(strongest[0])} of {count(strongest[3])}."
-        )
-    note = ""
+    rows = [_row(samples, label, class_name(classes, label)) for label in np.unique(samples.label).tolist()]
+    rows.sort(key=lambda row: (row.robust, -row.n))  # of equally weak classes, the one with most evidence first
+    finding, note = _class_finding(rows), ""
     if len(rows) > 2 * CLASSES:
         note = f"The {CLASSES} weakest of {count(len(rows))} classes; every image is in samples.parquet."
         rows = rows[:CLASSES]
@@ -120,32 +113,56 @@ def classes_section(record: Mapping[str, Any], samples: Samples, classes: Sequen
                 Column("Median distance", numeric=True),
                 Column("Most often mistaken for"),
             ),
-            rows=tuple(_class_row(row, record, classes) for row in rows),
+            rows=tuple(_class_cells(row, record, classes) for row in rows),
             note=note,
         ),
-        method="Robust accuracy and confusions are those within the audited eps. The median distance is over images correct before the attack; a "
-        "dash means that for half of them or more no adversarial image was found at all. Classes of few images have wide margins of error.",
+        method="Robust accuracy and confusions are those within the audited eps; confusions count mistakes made without an attack "
+        "too. The median distance is over images correct before the attack; a dash means that for half of them or more no "
+        "adversarial image was found at all. Classes of few images have wide margins of error.",
     )
 
 
-def _class_row(
-    row: tuple[float, float, int, int, float | None, Any], record: Mapping[str, Any], classes: Sequence[str]
-) -> tuple[Cell, ...]:
-    robust, clean, label, n, median, wrong = row
-    confusion = Cell("–", 0.0, tone="quiet")
-    if wrong.size:
-        found, counts = np.unique(wrong, return_counts=True)
-        most = int(counts.argmax())
-        confusion = Cell(
-            f"{class_name(classes, int(found[most]))} ({count(counts[most])} of {count(wrong.size)})",
-            float(counts[most] / wrong.size),
-        )
+def _row(samples: Samples, label: int, name: str) -> _Row:
+    own = samples.label == label
+    mistaken = samples.mistaken[own]
+    return _Row(
+        name=name,
+        n=int(own.sum()),
+        clean=float(samples.correct[own].mean()),
+        robust=float((samples.outcome[own] == "resisted").mean()),
+        median=median_distance(samples.distance[own & samples.correct]),
+        mistaken=mistaken[mistaken >= 0],
+    )
+
+
+def _class_finding(rows: Sequence[_Row]) -> str:
+    weakest, strongest = rows[0], rows[-1]
+    share, tied = percent(weakest.robust), sum(row.robust == weakest.robust for row in rows)
+    if len(rows) == 1:
+        return f"All images belong to one class, {weakest.name}: {share} of them stay correct under attack."
+    if tied == len(rows):
+        return f"All {count(tied)} classes hold out equally: {share} of their images stay correct under attack."
+    if tied > 1:
+        return f"{count(tied)} of {count(len(rows))} classes are weakest: {share} of their images stay correct under attack."
     return (
-        Cell(class_name(classes, label)),
-        Cell(count(n), n),
-        Cell(percent(clean), clean),
-        Cell(percent(robust), robust, bar=robust),
-        Cell(distance(median, record["norm"], record["bounds"]), median if median is not None else float("inf")),
+        f"The weakest class is {weakest.name}: {share} of its {plural(weakest.n, 'image')} stay correct under attack. "
+        f"The strongest is {strongest.name} with {percent(strongest.robust)} of {count(strongest.n)}."
+    )
+
+
+def _class_cells(row: _Row, record: Mapping[str, Any], classes: Sequence[str]) -> tuple[Cell, ...]:
+    confusion = Cell("–", 0.0, tone="quiet")
+    if row.mistaken.size:
+        found, counts = np.unique(row.mistaken, return_counts=True)
+        most = int(counts.argmax())
+        name, share = class_name(classes, int(found[most])), float(counts[most] / row.mistaken.size)
+        confusion = Cell(f"{name} ({count(counts[most])} of {count(row.mistaken.size)})", share)
+    return (
+        Cell(row.name),
+        Cell(count(row.n), row.n),
+        Cell(percent(row.clean), row.clean),
+        Cell(percent(row.robust), row.robust, bar=row.robust),
+        Cell(distance(row.median, record["norm"], record["bounds"]), math.inf if row.median is None else row.median),
         confusion,
     )
 
@@ -166,8 +183,8 @@ def images_section(
     sure = fooled[np.argsort(-samples.confidence[fooled], kind="stable")][:LISTED]
     closest = int(near[0])
     shown = {tile.index for tile in tiles}
-    rows = [_image_row(i, "fooled with least", record, samples, classes) for i in near.tolist()]
-    rows += [_image_row(i, "most confident mistake", record, samples, classes) for i in sure.tolist()]
+    rows = [_image_row(i, "nearest", record, samples, classes) for i in near.tolist()]
+    rows += [_image_row(i, "most confident", record, samples, classes) for i in sure.tolist()]
     pictured = len({int(samples.index[i]) for i in (*near.tolist(), *sure.tolist())} & shown)
     return Section(
         slug="images",
@@ -190,7 +207,8 @@ def images_section(
             rows=tuple(rows),
             note=f"{plural(pictured, 'of them is', 'of them are')} in the gallery above." if pictured else "",
         ),
-        method="Survives 8 bits: the image still fools the model after rounding to whole grey levels, as when it is stored in a file.",
+        method="Nearest: fooled by the smallest changes. Most confident: fooled within the audited eps, and surest of the wrong class. "
+        "Survives 8 bits: the image still fools the model after rounding to whole grey levels, as when it is stored in a file.",
     )
 
 
@@ -204,7 +222,7 @@ def _image_row(
         Cell(class_name(classes, int(samples.label[i]))),
         Cell(class_name(classes, int(samples.adversarial[i]))),
         Cell(percent(float(samples.confidence[i])), float(samples.confidence[i])),
-        Cell(distance(size, record["norm"], record["bounds"]), size if size == size else float("inf")),
+        Cell(distance(size, record["norm"], record["bounds"]), size),
         Cell(samples.attack[i] or "–"),
         Cell("–" if survives is None else "yes" if survives else "no", tone="" if survives else "quiet"),
     )

@@ -68,7 +68,6 @@ class View:
 class Card:
     """One image of a gallery, with a view for each choice of the selector."""
 
-    anchor: str
     title: str
     why: str
     original: str
@@ -126,10 +125,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading; numeric columns are set flush right."""
+    """One column: its heading; numeric ones are set flush right, wide ones hold sentences."""
 
     title: str
     numeric: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,20 @@ def short(value: float | None) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
+def either(value: object) -> str:
+    """A measured value, be it a number, yes or no, a word or nothing.
+
+    Example:
+        >>> either(0.02), either(3.0), either(True), either(None), either("cpu")
+        ('0.02', '3', 'yes', '–', 'cpu')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and 1e-4 <= abs(value) < 100:
+        return f"{value:.3g}"
+    return short(value) if value is None or isinstance(value, int | float) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
@@ -79,17 +93,14 @@ def grey_levels(norm: str, bounds: Sequence[float] | None) -> bool:
     return norm == "linf" and bounds is not None and math.isclose(bounds[1] - bounds[0], 1.0)
 
 
-def eps_label(eps: float, norm: str, bounds: Sequence[float] | None) -> str:
-    """An eps the way people write it: `8/255` where it is a whole number of grey levels, else a decimal.
+def eps_label(eps: float, audited: str) -> str:
+    """An eps in the manner in which the audited one was written: in 255ths or as a decimal.
 
     Example:
-        >>> eps_label(8 / 255, "linf", [0, 1]), eps_label(0.3, "linf", [0, 1]), eps_label(0.5, "l2", [0, 1])
-        ('8/255', '0.3', '0.5')
+        >>> eps_label(4 / 255, "8/255"), eps_label(0.5 / 255, "2/255"), eps_label(0.2, "0.1")
+        ('4/255', '0.5/255', '0.2')
     """
-    levels = eps * 255
-    if grey_levels(norm, bounds) and eps > 0 and abs(levels - round(levels)) < 1e-4 and round(levels) < 255:
-        return f"{round(levels)}/255"
-    return f"{eps:.4g}"
+    return f"{eps * 255:.4g}/255" if audited.endswith("/255") else f"{eps:.4g}"
 
 
 def distance(value: float | None, norm: str, bounds: Sequence[float] | None) -> str:

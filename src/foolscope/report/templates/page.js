@@ -23,7 +23,10 @@ for (const table of document.querySelectorAll("table")) {
     const falling = heading.getAttribute("aria-sort") === "ascending";
     const rank = (row) => {
       const cell = row.cells[column];
-      return "key" in cell.dataset ? Number(cell.dataset.key.replace("inf", "Infinity")) : cell.textContent.trim();
+      if (!("key" in cell.dataset)) return cell.textContent.trim();
+      // Infinite and missing values ("inf", "nan") go last.
+      const key = Number(cell.dataset.key);
+      return Number.isNaN(key) ? Infinity : key;
     };
     const compare = (a, b) => {
       const x = rank(a), y = rank(b);

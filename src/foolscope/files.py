@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from foolscope.evaluation import ALREADY_WRONG, FOOLED, REASONS, RESISTED, Case, Ledger, adversarials
+from foolscope.ledger import ALREADY_WRONG, FOOLED, REASONS, RESISTED, Case, Ledger, adversarials
 from foolscope.norms import NORMS
 from foolscope.store import replacing
 
@@ -63,6 +63,23 @@ def write_samples(path: Path, columns: Mapping[str, np.ndarray]) -> None:
             connection.execute(query)
         except duckdb.IOException as error:
             raise OSError(0, " ".join(str(error).split())) from error
+
+
+def write_png(folder: Path, case: Case, ledger: Ledger) -> None:
+    """The fooling images as 8-bit PNG files, `INDEX-LABEL-as-PREDICTION.png`; the exact ones are in `adversarial.safetensors`."""
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    low, high = case.bounds or (0.0, 1.0)
+    for part in case.parts(np.flatnonzero(ledger.place[:, 0] >= 0)):
+        levels = (
+            ((adversarials(case, ledger, part).float() - low) / (high - low) * 255).clamp(0, 255).round().byte().numpy()
+        )
+        for position, image in zip(part, levels, strict=True):
+            name = f"{position:06d}-{case.data.labels[position]}-as-{ledger.adversarial_prediction[position]}.png"
+            pixels = image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)
+            with replacing(folder / name) as temporary:
+                Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def read_samples(path: Path) -> dict[str, list[Any]]:

@@ -1,0 +1,254 @@
+"""The Python side of the command line: the same names and defaults, with objects where the command line has texts."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foolscope.attacks import ATTACKS, Bound, bind
+from foolscope.auditing.run import Audit, run_audit
+from foolscope.data import DataSet, fingerprint, from_loader, from_tensors, open_data
+from foolscope.errors import InputError
+from foolscope.evaluation import Evaluation, run_evaluation
+from foolscope.foreign import loaded_object
+from foolscope.ledger import Progress
+from foolscope.models import load_model, wrap
+from foolscope.models.weights import fingerprint as weights_fingerprint
+from foolscope.norms import get_norm
+from foolscope.numbers import number
+from foolscope.subject import Subject, checked_eps
+from foolscope.verification import Claim, read_record, run_verification
+
+Bounds = tuple[float, float] | None
+Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def audit(
+    model: str | nn.Module,
+    data: Data,
+    *,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    effort: str = "standard",
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    resize: int | None = None,
+    crop: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    time_limit: float | None = None,
+    command: str = "",
+    progress: Progress = _silent,
+) -> Audit:
+    """How easily is this classifier fooled, and can the number be trusted?
+
+    Args:
+        model: a MODEL text as on the command line, or a module from images in `bounds` to logits; it comes back untouched.
+        data: a DATA text, `(images, labels)`, a DataLoader or another iterable of such batches, or a `DataSet`.
+        norm: linf, l2, l1 or l0.
+        eps: the radius that decides, a number or a text such as "8/255", in input units; 8/255 in linf when None.
+        effort: quick, standard or exhaustive.
+        samples: only the first N images.
+        seed: of every random draw.
+        batch_size: images a batch; automatic when None.
+        device: for a MODEL text, cuda if present when None; a module stays where it is.
+        weights: a file for a MODEL text.
+        mean, std: normalisation put inside the model.
+        bounds: the box; None for none.
+        resize, crop: for images larger than the network's input.
+        out: the folder for `audit.json`, `samples.parquet`, `adversarial.safetensors` and `report.html`; None keeps no files.
+        overwrite: replace another run in `out`.
+        time_limit: seconds after which no further piece is begun.
+        command: as typed, for the record.
+        progress: told (stage, images done, images in all).
+
+    Returns:
+        An `Audit`.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model raised.
+    """
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    get_norm(norm)
+    with ExitStack() as stack:
+        images = _data(data, samples, resize, crop, bounds)
+        checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
+        subject = _subject(model, weights, mean, std, device, seed)
+        return run_audit(
+            subject,
+            images,
+            out=_folder(out, stack),
+            norm=norm,
+            eps=radius,
+            eps_text=eps if isinstance(eps, str) else None,
+            effort=effort,
+            seed=seed,
+            batch_size=batch_size,
+            bounds=bounds,
+            overwrite=overwrite,
+            time_limit=time_limit,
+            data_sha256=fingerprint(images),
+            command=command,
+            progress=progress,
+        )
+
+
+def evaluate(
+    model: str | nn.Module,
+    data: Data,
+    attack: str = "pgd",
+    *,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    resize: int | None = None,
+    crop: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    time_limit: float | None = None,
+    command: str = "",
+    progress: Progress = _silent,
+) -> Evaluation:
+    """What does this one attack do to this classifier? The arguments that `audit` has too mean the same.
+
+    Args:
+        model: a MODEL text or a module.
+        data: as for `audit`.
+        attack: an ATTACK text; what it sets wins over the arguments.
+        norm, eps, samples, seed, batch_size, device, weights, mean, std, bounds, resize, crop: as for `audit`.
+        out, overwrite, time_limit, command, progress: as for `audit`.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model or the attack raised.
+    """
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    get_norm(norm)
+    with ExitStack() as stack:
+        known = attack.partition(":")[0] in ATTACKS
+        minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
+        images = _data(data, samples, resize, crop, bounds)
+        given: dict[str, Any] = {"norm": norm, "seed": seed} | ({"eps": radius} if radius is not None else {})
+        if radius is None and norm == "linf" and not minimal:
+            given["eps"] = checked_eps(norm, None, images.shape, bounds)
+        bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
+        subject = _subject(model, weights, mean, std, device, seed)
+        return run_evaluation(
+            subject,
+            images,
+            bound,
+            out=_folder(out, stack),
+            norm=bound.options.get("norm", norm),
+            eps=bound.options.get("eps", radius),
+            seed=bound.options.get("seed", seed),
+            batch_size=batch_size,
+            bounds=bounds,
+            overwrite=overwrite,
+            time_limit=time_limit,
+            data_sha256=fingerprint(images),
+            command=command,
+            progress=progress,
+        )
+
+
+def verify(
+    folder: str | Path,
+    model: str | nn.Module,
+    data: Data,
+    *,
+    device: str | None = None,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    progress: Progress = _silent,
+) -> tuple[Claim, ...]:
+    """Do the claims of the audit in `folder` hold for this model and data? Fresh passes; the other arguments as for `audit`.
+
+    Returns:
+        A `Claim` each, with how many images it was checked on and on how many it failed.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model raised.
+    """
+    record = read_record(Path(folder))
+    bounds = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
+    images = _data(data, record["n"], resize, crop, bounds)
+    subject = _subject(model, weights, mean, std, device, record["seed"])
+    return run_verification(Path(folder), record, subject, images, fingerprint(images), progress)
+
+
+def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound:
+    """A stranger's attack, `file.py:FUNCTION`, whose errors are told as theirs."""
+    function = stack.enter_context(loaded_object("ATTACK", text))
+    if not callable(function):
+        raise InputError("ATTACK", "a function with the house signature", f"a {type(function).__name__}")
+    return bind(text, function, **given)
+
+
+def _folder(out: str | Path | None, stack: ExitStack) -> Path:
+    return Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
+
+
+def _data(data: Data, samples: int | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet:
+    if isinstance(data, str):
+        return open_data(data, samples=samples, resize=resize, crop=crop, bounds=bounds)
+    if isinstance(data, DataSet):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return from_tensors(*data, bounds=bounds, samples=samples)
+    return from_loader(data, bounds=bounds, samples=samples)
+
+
+def _subject(
+    model: str | nn.Module,
+    weights: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    device: str | None,
+    seed: int,
+) -> Subject:
+    if isinstance(model, str):
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed)
+        name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
+        file = Path(model.rpartition(":")[0])
+        source = hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
+        return Subject(loaded.module, name, loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source)
+    if not isinstance(model, nn.Module):
+        raise InputError("MODEL", "a torch.nn.Module or a MODEL text", f"a {type(model).__name__}")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    adapted = wrap(model, mean=mean, std=std)
+    subject = Subject(adapted, type(model).__name__, parameters, weights_fingerprint(adapted))
+    return replace(subject, notes=())

@@ -1,0 +1,213 @@
+"""The command line: parse, bind, call, print. What a command needs is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from foolscope import __version__
+from foolscope.cli.options import EFFORTS, MODEL_OPTIONS, NUMBER, RUN_OPTIONS, choice, taking
+from foolscope.errors import ForeignError, InputError
+
+DONE, BELOW, BAD_INPUT, FOREIGN, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="foolscope")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Looks behind an image classifier's test accuracy: how easily is it fooled, and can the number be trusted?
+
+    Example: foolscope audit digits_cnn digits --eps 0.1
+    """
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option(
+    "--effort", type=choice(EFFORTS), default="standard", show_default=True, help="How hard the battery tries."
+)
+@click.option("--out", default="foolscope-audit", show_default=True, help="Folder for the files.")
+@click.option("--fail-under", type=NUMBER, help="Exit 1 if the robust accuracy lies below this share.")
+@taking(RUN_OPTIONS)
+def audit(as_json: bool, fail_under: float | None, bounds: Any, **options: Any) -> int:
+    """How easily is MODEL fooled on DATA, and can the number be trusted?
+
+    Writes audit.json, samples.parquet, adversarial.safetensors and report.html. The same command again goes on where it stopped.
+
+    Example: foolscope audit net.py:build mnist --weights net.safetensors --eps 0.3 --samples 1000
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_json, print_verdict, showing
+
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise InputError("--fail-under", "a share between 0 and 1", fail_under)
+    with showing() as progress:
+        result = api.audit(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    if as_json:
+        print_json(result.record)
+    else:
+        print_verdict(result)
+    return BELOW if fail_under is not None and result.robust_accuracy < fail_under else DONE
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--attack", required=True, help="NAME[:key=value,...] from `foolscope attacks`, or file.py:FUNCTION.")
+@click.option("--out", default="foolscope-attack", show_default=True, help="Folder for the files.")
+@taking(RUN_OPTIONS)
+def attack(as_json: bool, bounds: Any, **options: Any) -> int:
+    """Runs one attack on every image of DATA that MODEL gets right, and checks each answer afresh.
+
+    Writes attack.json, samples.parquet, adversarial.safetensors and png/.
+
+    Example: foolscope attack digits_cnn digits --attack pgd:eps=0.1,steps=100
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_evaluation, print_json, showing
+
+    with showing() as progress:
+        result = api.evaluate(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    (print_json if as_json else print_evaluation)(result.record)
+    return DONE
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.argument("model")
+@click.argument("data")
+@taking(MODEL_OPTIONS)
+def verify(as_json: bool, **options: Any) -> int:
+    """Checks every claim of the audit in DIR against MODEL and DATA with fresh forward passes; exit 1 if one does not hold.
+
+    Example: foolscope verify foolscope-audit digits_cnn digits
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_json, print_table, showing
+
+    with showing() as progress:
+        claims = api.verify(progress=progress, **options)
+    rows = [{"claim": claim.claim, "checked": claim.checked, "failed": claim.failed} for claim in claims]
+    if as_json:
+        print_json({"holds": not any(claim.failed for claim in claims), "claims": rows})
+    else:
+        print_table(rows)
+    return BELOW if any(claim.failed for claim in claims) else DONE
+
+
+def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
+    from foolscope.cli.printing import print_json, print_table
+
+    if as_json:
+        print_json({key: rows})
+    else:
+        print_table(rows)
+    return DONE
+
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+@cli.command()
+@JSON
+def attacks(as_json: bool) -> int:
+    """Lists the attacks: norms, kind, cost, source, options.
+
+    Example: foolscope attacks
+    """
+    from foolscope.attacks import list_attacks
+
+    return _listing(as_json, "attacks", list_attacks())
+
+
+@cli.command()
+@JSON
+def models(as_json: bool) -> int:
+    """Lists the built-in networks.
+
+    Example: foolscope models
+    """
+    from foolscope.models import list_models
+
+    return _listing(as_json, "models", list_models())
+
+
+@cli.command()
+@JSON
+def data(as_json: bool) -> int:
+    """Lists the built-in data sets and where they were found.
+
+    Example: FOOLSCOPE_DATA=~/data foolscope data
+    """
+    from foolscope.data import listing
+
+    return _listing(as_json, "data", [dict(row) for row in listing()])
+
+
+def _box(bounds: Any) -> tuple[float, float] | None:
+    return None if bounds == "none" else bounds
+
+
+def _command() -> str:
+    return shlex.join(["foolscope", *sys.argv[1:]])
+
+
+def main() -> None:
+    """The console script: one line and an exit code for whatever goes wrong."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except (InputError, click.ClickException) as error:
+        code = _say(error if isinstance(error, InputError) else _usage(error), BAD_INPUT, debug)
+    except ForeignError as error:
+        code = _say(error, FOREIGN, debug)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = _say(
+            "interrupted; finished pieces are kept, and the same command goes on from there", INTERRUPTED, debug
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        code = DONE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _say(
+            f"output: expected a place where it can be written, got {error.strerror or error}", BAD_INPUT, debug
+        )
+    sys.exit(code)
+
+
+def _say(problem: Exception | str, code: int, debug: bool) -> int:
+    if debug and isinstance(problem, Exception):
+        raise problem
+    click.echo(f"foolscope: {' '.join(str(problem).split())}", err=True)
+    return code
+
+
+def _usage(error: click.ClickException) -> InputError | str:
+    """Click's complaints in our own form."""
+    if isinstance(error, click.NoSuchOption):
+        known = [name for option in (error.ctx.command.params if error.ctx else []) for name in option.opts]
+        return InputError(
+            "OPTION", "an option of this command", error.option_name, [n for n in known if n.startswith("--")]
+        )
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        return InputError(
+            (error.param.metavar or error.param.opts[-1].upper())
+            if isinstance(error.param, click.Argument)
+            else error.param.opts[-1],
+            "a value",
+            "none",
+        )
+    if isinstance(error, click.UsageError) and "No such command" in error.message:
+        name = error.message.split("'")[1]
+        return InputError("COMMAND", "a command", name, cli.commands)
+    return " ".join(error.format_message().split())

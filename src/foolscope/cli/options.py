@@ -1,0 +1,100 @@
+"""The options that commands share, and how their texts are read: a text that does not fit is an InputError, one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from foolscope.errors import InputError
+from foolscope.numbers import duration, number, numbers
+
+NORMS = ("linf", "l2", "l1", "l0")
+EFFORTS = ("quick", "standard", "exhaustive")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Said(click.ParamType[Any]):
+    """A type of option that one of our own functions reads, `(option, text) -> value`."""
+
+    def __init__(self, name: str, read: Callable[[str, str], Any]) -> None:
+        self.name = name
+        self.read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text as a value; what is a value already stays."""
+        return self.read(param.opts[-1] if param else self.name, value) if isinstance(value, str) else value
+
+
+def _whole(argument: str, text: str) -> int:
+    value = number(argument, text)
+    if value != int(value):
+        raise InputError(argument, "a whole number", text)
+    return int(value)
+
+
+def _bounds(argument: str, text: str) -> tuple[float, float] | str:
+    if text.lower() == "none":
+        return "none"
+    values = numbers(argument, text)
+    if len(values) != 2 or not values[0] < values[1]:
+        raise InputError(argument, "two rising numbers such as 0,1, or none", text)
+    return values[0], values[1]
+
+
+def _eps(argument: str, text: str) -> str:
+    number(argument, text)
+    return text
+
+
+def choice(names: Sequence[str]) -> Said:
+    """One of these names; the nearest are offered for any other."""
+
+    def read(argument: str, text: str) -> str:
+        if text not in names:
+            raise InputError(argument, "one of its names", text, names)
+        return text
+
+    return Said("|".join(names), read)
+
+
+WHOLE, NUMBER, BOUNDS = Said("N", _whole), Said("X", number), Said("LO,HI", _bounds)
+
+MODEL_OPTIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--weights", metavar="FILE", help="Safetensors or a state dict; also a name under $FOOLSCOPE_WEIGHTS."
+    ),
+    click.option("--mean", type=Said("A,B,C", numbers), help="Normalisation put inside the model."),
+    click.option("--std", type=Said("A,B,C", numbers), help="Normalisation put inside the model."),
+    click.option("--resize", type=WHOLE, help="Shorter side of the images, in pixels."),
+    click.option("--crop", type=WHOLE, help="Side of the central square, in pixels."),
+    click.option("--device", metavar="D", help="cpu, cuda, cuda:1 ...  [default: cuda if present]"),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
+)
+RUN_OPTIONS: tuple[Decorator, ...] = (
+    click.option("--norm", type=choice(NORMS), default="linf", show_default=True, help="How distance is measured."),
+    click.option(
+        "--eps", type=Said("EPS", _eps), help="Radius, 8/255 or 0.03; l0: components.  [default: 8/255 in linf]"
+    ),
+    click.option("--samples", type=WHOLE, help="Only the first N images, in file order."),
+    click.option("--seed", type=WHOLE, default=0, show_default=True, help="Of every random draw."),
+    click.option("--batch-size", type=WHOLE, help="Images a batch.  [default: automatic]"),
+    click.option("--bounds", type=BOUNDS, default="0,1", show_default=True, help="The box, or none."),
+    click.option("--overwrite", is_flag=True, help="Replace another run in the folder."),
+    click.option(
+        "--time-limit", type=Said("10m", duration), help="Stop cleanly after this time, with what is proved so far."
+    ),
+    *MODEL_OPTIONS,
+)
+
+
+def taking(options: Sequence[Decorator]) -> Decorator:
+    """All of these options, in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from foolscope import __version__
 from foolscope.attacks import Bound
 from foolscope.environment import environment
-from foolscope.files import Columns, sample_columns, write_adversarials, write_png, write_samples
+from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_png, write_samples
 from foolscope.ledger import Progress, run_attack
 from foolscope.norms import NORMS
 from foolscope.store import open_store, write_json
@@ -35,7 +36,7 @@ class Evaluation:
     """
 
     record: Mapping[str, Any]
-    samples: Columns
+    samples: Columns | Mapping[str, Sequence[Any]]
     folder: Path
 
     @property
@@ -93,6 +94,9 @@ def run_evaluation(
     box = list(bounds) if bounds else None
     common = {"attack": attack.text, "norm": norm, "eps": radius, "seed": seed, "batch_size": size, "bounds": box}
     store = open_store(out, settings_of(subject, data, data_sha256, **common), ours=FILES, overwrite=overwrite)
+    finished = read_evaluation(store.folder)
+    if finished is not None and finished.record["complete"]:
+        return finished
     with opened(
         subject,
         data,
@@ -134,4 +138,15 @@ def run_evaluation(
         write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
         write_png(store.folder / "png", case, ledger)
     write_json(store.folder / "attack.json", record)
+    if stage.finished:
+        store.finish()
     return Evaluation(record, columns, store.folder)
+
+
+def read_evaluation(folder: Path) -> Evaluation | None:
+    """The evaluation that a folder holds, complete or not; None if it holds none."""
+    try:
+        record = json.loads((folder / "attack.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return Evaluation(record, read_samples(folder / "samples.parquet"), folder)

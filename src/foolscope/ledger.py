@@ -296,7 +296,7 @@ def _apply(
     found = tensors["found"].numpy()
     distance = tensors["distance"].numpy()
     own = distance[:, list(NORMS).index(case.norm)]
-    fooled = found & (case.eps is not None)
+    fooled = found.copy()
     if case.eps is not None:
         components = int(np.prod(case.data.shape))
         dtype = tensors["adversarial"].dtype

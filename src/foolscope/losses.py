@@ -68,6 +68,20 @@ def margin(logits: Tensor, labels: Tensor, targets: Tensor | None = None, clean:
     return _of(logits, targets) - _best_other(logits, targets)
 
 
+def margin_slope(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`margin` and its gradient with respect to the logits, `(b,)` and `(b, c)`, in closed form: one step's share of autograd saved.
+
+    Example:
+        >>> margin_slope(torch.tensor([[2.0, 5.0, 1.0]]), torch.tensor([0]))
+        (tensor([3.]), tensor([[-1.,  1.,  0.]]))
+    """
+    own = (labels if targets is None else targets)[:, None]
+    best = logits.scatter(1, own, -torch.inf).max(1, keepdim=True)
+    sign = 1.0 if targets is None else -1.0
+    slope = torch.zeros_like(logits).scatter_(1, best.indices, sign).scatter_(1, own, -sign)
+    return (best.values - logits.gather(1, own)).squeeze(1) * sign, slope
+
+
 def dlr(logits: Tensor, labels: Tensor, targets: Tensor | None = None, clean: Tensor | None = None) -> Tensor:
     """The difference of logits ratio: (max_{j != y} z_j - z_y) / (z_1 - z_3), sorted logits z_1 >= z_2 >= ...
 

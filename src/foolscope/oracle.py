@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
-from foolscope.losses import Loss, get_loss, margin
+from foolscope.losses import Loss, get_loss, margin, margin_slope
 from foolscope.untouched import untouched
 
 OK, ZERO, NOT_FINITE = 0, 1, 2  # what the latest gradient of an image was
@@ -40,8 +40,8 @@ class Answer(NamedTuple):
 class Oracle:
     """A model, a batch of images and what is known of them.
 
-    Rows: wherever a method takes `x` and `rows`, `x` holds candidates for the images `rows` (positions in this batch), so that only
-    undecided images cost anything.
+    Rows: wherever a method takes `x` and `rows`, `x` holds candidates for the images `rows` (positions in this batch, rising), so that
+    only undecided images cost anything.
 
     Homogeneous losses see the logits multiplied by a power of two per image, chosen so that the clean logits' spread lies in [1/2, 1):
     an attack then takes the same steps, bit for bit, whatever power of two the logits are multiplied by.
@@ -137,31 +137,28 @@ class Oracle:
 
     def logits(self, x: Tensor, rows: Tensor) -> Tensor:
         """Logits `(r, c)` without a graph; one forward an image."""
-        self.forwards[rows.cpu()] += 1
+        self._count(self.forwards, rows)
         with torch.no_grad():
             return self._run(x)
 
     def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The margin `(r,)` of rescaled logits: positive exactly where the image is fooled."""
-        return margin(logits * self._scale[rows], self.labels[rows], self._target(rows))
+        targets = None if self.targets is None else self._of(self.targets, rows)
+        return margin(logits * self._of(self._scale, rows), self._of(self.labels, rows), targets)
 
     def gradient(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> Answer:
         """Loss and input gradient; one forward and one backward an image."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
-        places = rows.cpu()
-        self.forwards[places] += 1
-        self.backwards[places] += 1
-        labels, targets = self.labels[rows], self._target(rows)
+        self._count(self.forwards, rows)
+        self._count(self.backwards, rows)
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._run(x)
-            scaled = logits * self._scale[rows]
-            seen = scaled if loss.homogeneous else logits
-            value = loss.function(seen, labels, targets, self.clean[rows])
-            # A model that cuts the graph (no_grad, detach, rounding to integers) has no gradient: it counts as zero.
-            total = value.sum()
+        reached, value, slope = self._steer(logits.detach(), rows, loss)
+        gradient = None
+        if logits.requires_grad:  # a model that cuts the graph (no_grad, detach, rounding to integers) counts as flat
             with foreign_code():
-                gradient = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
+                (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
         # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
         gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
         largest = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)
@@ -176,18 +173,14 @@ class Oracle:
                 "loss=margin does not depend on the scale of the logits",
                 stacklevel=3,
             )
-        self.state[places] = torch.where(finite, (largest == 0).to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
-        value = value.detach()
-        return Answer(value if loss.name == "margin" else margin(scaled.detach(), labels, targets), value, gradient)
+        state = torch.where(finite, (largest == 0).to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
+        self.state[slice(None) if len(rows) == len(self) else rows.cpu()] = state
+        return Answer(reached, value, gradient)
 
     def value(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> tuple[Tensor, Tensor]:
         """Margin and loss, each `(r,)`, by a forward pass alone."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
-        logits = self.logits(x, rows)
-        scaled = logits * self._scale[rows]
-        labels, targets = self.labels[rows], self._target(rows)
-        seen = scaled if loss.homogeneous else logits
-        return margin(scaled, labels, targets), loss.function(seen, labels, targets, self.clean[rows])
+        return self._steer(self.logits(x, rows), rows, loss)[:2]
 
     def towards(self, targets: Tensor) -> Oracle:
         """The same images and counts with the gradients and margins of a targeted attack."""
@@ -202,8 +195,28 @@ class Oracle:
             logits, slope = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
         return logits, slope
 
-    def _target(self, rows: Tensor) -> Tensor | None:
-        return None if self.targets is None else self.targets[rows]
+    def _steer(self, logits: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+        """Margin and loss `(r,)`, and the loss's gradient with respect to the logits `(r, c)`."""
+        labels, targets = self._of(self.labels, rows), None if self.targets is None else self._of(self.targets, rows)
+        scale = self._of(self._scale, rows)
+        reached, slope = margin_slope(logits * scale, labels, targets)
+        if loss.name == "margin":
+            return reached, reached, slope.mul_(scale)
+        leaf = logits.clone().requires_grad_()
+        with torch.enable_grad():
+            seen = leaf * scale if loss.homogeneous else leaf
+            value = loss.function(seen, labels, targets, self._of(self.clean, rows))
+        return reached, value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
+
+    def _of(self, values: Tensor, rows: Tensor) -> Tensor:
+        """`values` of these rows; as they are where the rows are all of them."""
+        return values if len(rows) == len(self) else values[rows]
+
+    def _count(self, passes: Tensor, rows: Tensor) -> None:
+        if len(rows) == len(self):
+            passes += 1
+        else:
+            passes[rows.cpu()] += 1
 
     def _run(self, x: Tensor) -> Tensor:
         with foreign_code():

@@ -30,7 +30,7 @@ from foolscope.testing.masked import (
 N, EPS = 100, 0.1
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

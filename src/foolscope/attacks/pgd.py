@@ -105,25 +105,27 @@ def _climb(
     early_stop: bool,
 ) -> Best:
     """One restart from `x`: len(sizes) gradient steps and a last look."""
-    best = Best.of(x)
-    live = torch.arange(
-        len(rows), device=rows.device
-    )  # the positions in `rows` that still climb; x and heading are theirs
+    found = Best.of(x)
+    live, best = (
+        torch.arange(len(rows), device=rows.device),
+        Best.of(x),
+    )  # the positions in `rows` that still climb, and their best
     heading = torch.zeros_like(x)
     move = mover(oracle, rows, norm, eps)
     for size in (*sizes, None):
         if size is None:
-            fooling, value = oracle.value(x, rows[live], loss)
+            reached, value = oracle.value(x, rows[live], loss)
         else:
-            fooling, value, gradient = oracle.gradient(x, rows[live], loss)
-        fooled = fooling > 0
-        best.update(live, x, value, fooled)
-        if size is None:
+            reached, value, gradient = oracle.gradient(x, rows[live], loss)
+        best.take(x, value, reached > 0)
+        leave = best.fooled if early_stop and size is not None else None
+        if size is None or (leave is not None and bool(leave.all())):
+            found.put(live, best)
             break
-        if early_stop and bool(fooled.any()):
-            live, x, gradient, heading = (t[~fooled] for t in (live, x, gradient, heading))
-            if not len(live):
-                break
+        if leave is not None and bool(leave.any()):
+            found.put(live[leave], best.of_rows(leave))
+            best = best.of_rows(~leave)
+            live, x, gradient, heading = (t[~leave] for t in (live, x, gradient, heading))
             move = mover(oracle, rows[live], norm, eps)
         if momentum:
             length = gradient.flatten(1).abs().sum(1)
@@ -131,4 +133,4 @@ def _climb(
             heading = gradient.add_(heading, alpha=momentum)
             gradient = heading.clone()
         x = move(x, gradient, size)
-    return best
+    return found

@@ -150,6 +150,27 @@ def data(as_json: bool) -> int:
     return _listing(as_json, "data", [dict(row) for row in listing()])
 
 
+@cli.command()
+@click.option("--network", multiple=True, help="Only this network; may be given several times.")
+@JSON
+def bench(network: tuple[str, ...], as_json: bool) -> int:
+    """Measures our attacks against the bare loop, in interleaved pairs; needs $FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS.
+
+    Example: FOOLSCOPE_DATA=data FOOLSCOPE_WEIGHTS=weights foolscope bench --network mnist_cnn_a_adv
+    """
+    from dataclasses import asdict
+
+    from foolscope.bench.speed import markdown, speed_table
+    from foolscope.cli.printing import print_json
+
+    rows = speed_table(network or None)
+    if as_json:
+        print_json({"rows": [asdict(row) for row in rows]})
+    else:
+        click.echo(markdown(rows))
+    return DONE
+
+
 def _box(bounds: Any) -> tuple[float, float] | None:
     return None if bounds == "none" else bounds
 

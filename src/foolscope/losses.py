@@ -97,16 +97,18 @@ def dlr(logits: Tensor, labels: Tensor, targets: Tensor | None = None, clean: Te
     classes = logits.shape[1]
     if classes == 2:
         reference = logits if clean is None else clean
-        return margin(logits, labels, targets) / _positive(margin(reference, labels, targets).abs().detach())
+        return margin(logits, labels, targets) / _positive(margin(reference, labels, targets).abs(), reference).detach()
     top = logits.topk(min(classes, 4), dim=1).values
     if targets is None:
-        return margin(logits, labels) / _positive(top[:, 0] - top[:, 2])
+        return margin(logits, labels) / _positive(top[:, 0] - top[:, 2], logits)
     third = top[:, 2] if classes == 3 else (top[:, 2] + top[:, 3]) / 2
-    return (_of(logits, targets) - _of(logits, labels)) / _positive(top[:, 0] - third)
+    return (_of(logits, targets) - _of(logits, labels)) / _positive(top[:, 0] - third, logits)
 
 
-def _positive(denominator: Tensor) -> Tensor:
-    return denominator.clamp_min(torch.finfo(denominator.dtype).tiny)
+def _positive(denominator: Tensor, logits: Tensor) -> Tensor:
+    """`denominator`; where ties make it 0 a rounding error of the logits' spread, and 1 for flat logits: the ratio stays finite."""
+    spread = (logits.amax(1) - logits.amin(1)).detach()
+    return denominator.maximum(torch.where(spread > 0, torch.finfo(logits.dtype).eps * spread, 1.0))
 
 
 LOSSES: dict[str, Loss] = {

@@ -107,6 +107,11 @@ def _gain(g: Tensor, room: Tensor) -> Tensor:
     return torch.where(slope == 0, 0, slope * room)
 
 
+def _largest(d: Tensor) -> Tensor:
+    """The largest magnitude of each row, `(b,)`; not `vector_norm`, which takes ten times as long in this order (torch 2.13, CPU)."""
+    return d.flatten(1).abs().amax(1)
+
+
 def _margin(margin: Tensor) -> Tensor:
     return margin.clamp_min(0).reshape(-1, 1)
 
@@ -141,7 +146,7 @@ def _linf_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
 
 def _power(g: Tensor) -> Tensor:
     """The power of two just above each row's largest magnitude, `(b, 1)`: dividing by it is exact and keeps squares in range."""
-    largest = g.flatten(1).abs().amax(1, keepdim=True)
+    largest = _largest(g)[:, None]
     return torch.where(largest > 0, torch.exp2(torch.frexp(largest).exponent.to(g.dtype)), 1.0)
 
 
@@ -271,7 +276,7 @@ NORMS: dict[str, Norm] = {
     "linf": Norm(
         "linf",
         "input units (8/255 is eight grey levels)",
-        lambda d: torch.linalg.vector_norm(d.flatten(1), ord=math.inf, dim=1),
+        _largest,
         lambda g: g.flatten(1).abs().sum(1),
         _linf_project,
         _linf_steepest,
@@ -296,7 +301,7 @@ NORMS: dict[str, Norm] = {
         "l1",
         "sum of absolute changes in input units",
         lambda d: d.flatten(1).abs().sum(1),
-        lambda g: torch.linalg.vector_norm(g.flatten(1), ord=math.inf, dim=1),
+        _largest,
         _l1_project,
         _l1_steepest,
         _l1_cross,
@@ -308,7 +313,7 @@ NORMS: dict[str, Norm] = {
         "l0",
         "number of changed components (a colour pixel has three)",
         lambda d: (d.flatten(1) != 0).sum(1).to(d.dtype),
-        lambda g: torch.linalg.vector_norm(g.flatten(1), ord=math.inf, dim=1),
+        _largest,
         _l0_project,
         _l0_steepest,
         _l0_cross,

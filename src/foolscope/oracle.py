@@ -6,6 +6,7 @@ Gradients are asked for here and nowhere else, and for the input alone.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,7 +118,8 @@ class Oracle:
     def _scale(self) -> Tensor:
         """The power of two per image that brings the clean logits' spread into [1/2, 1), `(b, 1)`."""
         spread = (self.clean.amax(1, keepdim=True) - self.clean.amin(1, keepdim=True)).nan_to_num(1.0, 1.0, 1.0)
-        exponent = torch.frexp(torch.where(spread > 0, spread, 1.0)).exponent.clamp(-100, 100)
+        most = min(100, int(math.log2(torch.finfo(spread.dtype).max)) - 1)
+        exponent = torch.frexp(torch.where(spread > 0, spread, 1.0)).exponent.clamp(-most, most)
         return torch.ldexp(torch.ones_like(spread), -exponent)
 
     def undecided(self) -> Tensor:
@@ -161,7 +163,7 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
         # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
         gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
-        largest = torch.linalg.vector_norm(gradient.flatten(1), ord=torch.inf, dim=1)
+        largest = gradient.flatten(1).abs().amax(1)
         finite = torch.isfinite(largest)
         if not bool(finite.all()):
             gradient = gradient.nan_to_num(0.0, 0.0, 0.0)

@@ -30,17 +30,17 @@ def _mix(z: Tensor) -> Tensor:
 def uniform(
     seed: int, index: Tensor, draw: int, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Uniform numbers in (0, 1), symmetric about 1/2 and the same in every floating dtype of 24 bits or more.
+    """Uniform numbers in (0, 1), symmetric about 1/2; the same in float32 and float64, with as many bits as they hold in less.
 
     Args:
-        seed: the run's seed, any 64-bit integer.
+        seed: the run's seed, any integer; what it leaves modulo 2^64 counts.
         index: the images' indices in the data set, int64 `(b,)`.
         draw: which draw of the image this is.
         shape: the shape of one image's draw.
-        dtype: float32 or float64.
+        dtype: a floating one.
 
     Returns:
-        `(b, *shape)` on `index`'s device, multiples of 2^-24 that are never 0 or 1.
+        `(b, *shape)` on `index`'s device, odd multiples of 2^-24 (float16: 2^-11, bfloat16: 2^-8), so never 0 or 1.
 
     Example:
         >>> alone = uniform(0, torch.tensor([7]), 3, (2,))
@@ -48,14 +48,11 @@ def uniform(
         >>> bool((alone[0] == together[1]).all())
         True
     """
-    word = torch.tensor([seed, draw], dtype=torch.int64, device=index.device)
-    key = _mix(_mix(word[0] + _GOLDEN) ^ _mix(index.to(torch.int64) + _GOLDEN))
+    word = torch.tensor([(seed + 2**63) % 2**64 - 2**63, draw], dtype=torch.int64, device=index.device)
+    # One after the other: a symmetric mixture would give image 3 of seed 5 the draws of image 5 of seed 3.
+    key = _mix(_mix(word[0] + _GOLDEN) + (index.to(torch.int64) + 1) * _GOLDEN)
     key = _mix(key + (word[1] + 1) * _GOLDEN)
     place = torch.arange(1, math.prod(shape) + 1, dtype=torch.int64, device=index.device) * _GOLDEN
-    bits = _shift(_mix(key[:, None] + place), 41)
-    return ((bits.to(dtype) + 0.5) * 2.0**-23).view(len(index), *shape)
-
-
-def integers(seed: int, index: Tensor, draw: int, bound: int, shape: Sequence[int] = ()) -> Tensor:
-    """Integers in [0, bound), int64 `(b, *shape)`; `bound` is far below 2^23, so the bias is below bound / 2^23."""
-    return (uniform(seed, index, draw, shape, torch.float64) * bound).long()
+    kept = min(23, round(-math.log2(torch.finfo(dtype).eps)))
+    bits = _shift(_mix(key[:, None] + place), 64 - kept)
+    return ((bits.to(dtype) + 0.5) * 2.0**-kept).view(len(index), *shape)

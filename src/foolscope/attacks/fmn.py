@@ -82,6 +82,7 @@ def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     best, nearest = origin.clone(), origin.new_full((len(rows),), torch.inf)
     x, d, eps = origin, torch.zeros_like(origin), origin.new_zeros(len(rows))
+    view = (-1, *[1] * (origin.ndim - 1))
     for step in range(steps + 1):
         if step < steps:
             margin, _, gradient = oracle.gradient(x, rows)
@@ -89,7 +90,8 @@ def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
             margin, _ = oracle.value(x, rows)
         size = norm.size(d)
         better = (margin > 0) & (size < nearest * NEARER)
-        best[better], nearest[better] = x[better], size[better]
+        torch.where(better.view(view), x, best, out=best)
+        torch.where(better, size, nearest, out=nearest)
         if step == steps:
             break
         anneal = (1 + math.cos(math.pi * step / steps)) / 2
@@ -102,7 +104,7 @@ def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
             eps = torch.where(found, eps, norm.size(jump).maximum(GROWTH * size))
         if step:
             length = step_size * (LAST_STEP + (1 - LAST_STEP) * anneal)
-            d = norm.project(d + _step(norm, gradient, length, eps, d, lower, upper), eps, lower, upper)
+            d = _moved(norm, d, gradient, length, eps, lower, upper)
         else:
             d = jump
         x = oracle.clip(origin + d)
@@ -119,13 +121,17 @@ def _radius(norm: Norm, eps: Tensor, nearest: Tensor, fooled: Tensor, rate: floa
     return torch.where(fooled, eps.minimum(nearest) * (1 - rate), (eps * (1 + rate)).minimum(nearest))
 
 
-def _step(norm: Norm, gradient: Tensor, length: float, eps: Tensor, d: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """A step of `length` radii: the steepest in linf and l2; along the gradient, scaled by its largest entry, in l1 and l0.
+def _moved(norm: Norm, d: Tensor, gradient: Tensor, length: float, eps: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """`d` after a step of `length` radii and the projection: the steepest step in l2, the sign in linf, the gradient in l1 and l0.
 
     Steepest l1 and l0 steps change so few components that they get stuck on hardened networks (measured; docs/decisions).
     """
-    if norm.name in ("linf", "l2"):
-        return stride(norm, gradient, length * eps, d, lower, upper)
+    view = (-1, *[1] * (d.ndim - 1))
+    if norm.name == "linf":  # in place, and clipped to the box by the caller
+        ball = eps.view(view)
+        return d.addcmul_(gradient.sign_(), length * ball).clamp_(-ball, ball)
+    if norm.name == "l2":
+        return norm.project(d + stride(norm, gradient, length * eps, d, lower, upper), eps, lower, upper)
     scale = norm.dual(gradient)
     reach = length * L1_STEP * eps if norm.name == "l1" else torch.full_like(eps, length)
-    return gradient * (reach / torch.where(scale > 0, scale, 1)).view(-1, *[1] * (gradient.ndim - 1))
+    return norm.project(d + gradient * (reach / torch.where(scale > 0, scale, 1)).view(view), eps, lower, upper)

@@ -115,10 +115,10 @@ def _search(
     for step in range(steps):
         if step:
             side = (_share(step, steps, share) * planes[0, 0].numel()) ** 0.5
-            u = rng.uniform(seed, index[live], first + step, (5 + planes.shape[1],), origin.dtype)
+            u = rng.uniform(seed, index[live], first + step, (5 + planes.shape[1],))
             d = propose(best.x[live].view(-1, *planes.shape[1:]) - planes[live], eps, side, u)
         else:
-            d = begin(planes, eps, lambda shape: rng.uniform(seed, index, first, shape, origin.dtype))
+            d = begin(planes, eps, lambda shape: rng.uniform(seed, index, first, shape))
         x = oracle.clip((planes[live] + d).view(-1, *origin.shape[1:]))
         margin, _ = oracle.value(x, rows[live])
         best.update(live, x, margin, margin > 0)

@@ -69,6 +69,6 @@ def train_plain(model: nn.Module, data: str, epochs: int = 1, batch: int = 128, 
             for start in range(0, len(block), batch):
                 loss = nn.functional.cross_entropy(model(x[start : start + batch]), y[start : start + batch])
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
     model.eval()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -54,3 +55,11 @@ def digits_data() -> tuple[Tensor, Tensor]:
     bunch = load_digits()
     images = torch.as_tensor(bunch.images[-500:], dtype=torch.float32)[:, None] / 16
     return images, torch.as_tensor(bunch.target[-500:], dtype=torch.int64)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For many small kernels, which two threads on a busy machine slow down."""
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(2)

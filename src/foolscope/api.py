@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -11,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foolscope.attacks import ATTACKS, Bound, bind
 from foolscope.auditing.run import Audit, run_audit
 from foolscope.data import DataSet, fingerprint, from_loader, from_tensors, open_data
 from foolscope.errors import InputError
 from foolscope.evaluation import Evaluation, run_evaluation
-from foolscope.foreign import loaded_object
+from foolscope.foreign import foreign_code, loaded_object
 from foolscope.ledger import Progress
 from foolscope.models import load_model, wrap
 from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.norms import get_norm
 from foolscope.numbers import number
+from foolscope.oracle import Oracle
 from foolscope.subject import Subject, checked_eps
 from foolscope.verification import Claim, read_record, run_verification
 
@@ -89,6 +91,7 @@ def audit(
     """
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
+    _checked_seed(seed)
     with ExitStack() as stack:
         images = _data(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
@@ -153,6 +156,7 @@ def evaluate(
     """
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
+    _checked_seed(seed)
     with ExitStack() as stack:
         known = attack.partition(":")[0] in ATTACKS
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
@@ -213,8 +217,23 @@ def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound
     """A stranger's attack, `file.py:FUNCTION`, whose errors are told as theirs."""
     function = stack.enter_context(loaded_object("ATTACK", text))
     if not callable(function):
-        raise InputError("ATTACK", "a function with the house signature", f"a {type(function).__name__}")
-    return bind(text, function, **given)
+        raise InputError("ATTACK", f"{text} to be a function with the house signature", f"a {type(function).__name__}")
+
+    @functools.wraps(function)
+    def guarded(model: Oracle, inputs: Tensor, labels: Tensor, **options: Any) -> Tensor:
+        with foreign_code():
+            answer = function(model, inputs, labels, **options)
+        if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
+            came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+            raise InputError("ATTACK", f"images of shape {tuple(inputs.shape)} from {text}", came)
+        return answer.detach()
+
+    return bind(text, guarded, **given)
+
+
+def _checked_seed(seed: int) -> None:
+    if not -(2**63) <= seed < 2**63:
+        raise InputError("--seed", "a whole number of at most 64 bits", seed)
 
 
 def _folder(out: str | Path | None, stack: ExitStack) -> Path:
@@ -224,8 +243,13 @@ def _folder(out: str | Path | None, stack: ExitStack) -> Path:
 def _data(data: Data, samples: int | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet:
     if isinstance(data, str):
         return open_data(data, samples=samples, resize=resize, crop=crop, bounds=bounds)
+    for option, value in (("--resize", resize), ("--crop", crop)):
+        if value is not None:
+            raise InputError(option, "nothing for images that are given as tensors", value)
     if isinstance(data, DataSet):
-        return data
+        if samples is not None and samples < 1:
+            raise InputError("--samples", "a whole number of at least 1", samples)
+        return replace(data, labels=data.labels[:samples])
     if isinstance(data, tuple) and len(data) == 2:
         return from_tensors(*data, bounds=bounds, samples=samples)
     return from_loader(data, bounds=bounds, samples=samples)

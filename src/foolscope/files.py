@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import struct
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foolscope.errors import InputError
 from foolscope.ledger import ALREADY_WRONG, FOOLED, REASONS, RESISTED, Case, Ledger, adversarials
 from foolscope.norms import NORMS
 from foolscope.store import replacing
@@ -70,6 +72,8 @@ def write_png(folder: Path, case: Case, ledger: Ledger) -> None:
     from PIL import Image
 
     folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("??????-*-as-*.png"), *folder.glob(".*.png.*")):
+        old.unlink()  # of a run that was replaced, or killed
     low, high = case.bounds or (0.0, 1.0)
     for part in case.parts(np.flatnonzero(ledger.place[:, 0] >= 0)):
         levels = (
@@ -83,13 +87,20 @@ def write_png(folder: Path, case: Case, ledger: Ledger) -> None:
 
 
 def read_samples(path: Path) -> dict[str, list[Any]]:
-    """The columns of a `samples.parquet`."""
+    """The columns of a `samples.parquet`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     import duckdb
 
-    with duckdb.connect() as connection:
-        table = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
-        names = [column[0] for column in table.description or []]
-        rows = table.fetchall()
+    try:
+        with duckdb.connect() as connection:
+            table = connection.execute("SELECT * FROM read_parquet(?)", [glob.escape(str(path))])
+            names = [column[0] for column in table.description or []]
+            rows = table.fetchall()
+    except duckdb.Error as error:
+        raise InputError("DIR", f"an undamaged {path.name}", " ".join(str(error).split())[:200]) from error
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 

@@ -64,7 +64,7 @@ def foreign_code() -> Iterator[None]:
     """Around a call into the user's code: whatever it raises, `sys.exit` included, becomes a ForeignError."""
     try:
         yield
-    except InputError:
+    except (InputError, ForeignError):  # told already: an attack of theirs may have called a model of theirs
         raise
     except (Exception, SystemExit) as error:
         raise foreign_error(error) from error

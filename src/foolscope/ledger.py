@@ -317,6 +317,35 @@ def _apply(
     return new
 
 
+def probe(
+    case: Case, ledger: Ledger, name: str, positions: Ints, make: Callable[[Ints], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Passes that look without deciding: run piece by piece and booked as a stage of their own that fools nothing.
+
+    Args:
+        case: what is audited.
+        ledger: where the passes are booked.
+        name: of the stage.
+        positions: images to look at.
+        make: positions of a piece -> its tensors, `forwards` and `backwards` among them.
+
+    Returns:
+        The tensors over all positions.
+    """
+    pieces, seconds = [], 0.0
+    for number, part in enumerate(case.parts(positions)):
+        tensors, took = piece_of(case, f"{name}-{number:05d}", partial(make, part))
+        ledger.spend(part, tensors["forwards"], tensors["backwards"])
+        pieces.append(tensors)
+        seconds += took
+        case.progress(name, min(len(positions), (number + 1) * case.batch_size), len(positions))
+    seen = {key: torch.cat([piece[key] for piece in pieces]) for key in pieces[0]}
+    none = np.zeros(len(positions), np.int64)
+    forwards, backwards = int(seen["forwards"].sum()), int(seen["backwards"].sum())
+    ledger.stages.append(Stage(name, positions, none > 0, none, forwards, backwards, seconds, 0, True))
+    return seen
+
+
 def piece_of(case: Case, name: str, make: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], float]:
     """A piece and the seconds it took: read, if it was finished before, else made and written."""
     piece = case.store.load(name)

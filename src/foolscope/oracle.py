@@ -149,16 +149,16 @@ class Oracle:
         return margin(logits * self._of(self._scale, rows), self._of(self.labels, rows), targets)
 
     def gradient(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> Answer:
-        """Loss and input gradient; one forward and one backward an image."""
+        """Loss and input gradient; one forward and one backward an image (none where the model cuts the graph)."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
         self._count(self.forwards, rows)
-        self._count(self.backwards, rows)
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             logits = self._run(x)
         reached, value, slope = self._steer(logits.detach(), rows, loss)
         gradient = None
         if logits.requires_grad:  # a model that cuts the graph (no_grad, detach, rounding to integers) counts as flat
+            self._count(self.backwards, rows)
             with foreign_code():
                 (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
         # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
@@ -193,7 +193,9 @@ class Oracle:
     def slope(self, x: Tensor, rows: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and their directional derivative, both `(r, c)`, by forward-mode differentiation; counted as two forwards."""
         self.forwards[rows.cpu()] += 2
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's own, once, when it loads its forward-mode rules
+            warnings.filterwarnings("ignore", r"`torch\.jit\.script` is (deprecated|not supported)", DeprecationWarning)
             logits, slope = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
         return logits, slope
 
@@ -204,10 +206,10 @@ class Oracle:
         reached, slope = margin_slope(logits * scale, labels, targets)
         if loss.name == "margin":
             return reached, reached, slope.mul_(scale)
-        leaf = logits.clone().requires_grad_()
+        leaf, clean = logits.clone().requires_grad_(), self._of(self.clean, rows)
         with torch.enable_grad():
-            seen = leaf * scale if loss.homogeneous else leaf
-            value = loss.function(seen, labels, targets, self._of(self.clean, rows))
+            seen, clean = (leaf * scale, clean * scale) if loss.homogeneous else (leaf, clean)
+            value = loss.function(seen, labels, targets, clean)
         return reached, value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
 
     def _of(self, values: Tensor, rows: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,46 @@ from foolscope.errors import InputError
 
 SETTINGS = "settings.json"
 WORK = "work"
+FILES = ("audit.json", "attack.json", "samples.parquet", "adversarial.safetensors", "report.html")  # what runs leave
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder that holds one run: `settings.json`, pieces under `work/`, and finished files beside it."""
+    """A folder that holds one run: `settings.json`, pieces under `work/`, and finished files beside it.
+
+    Attributes:
+        folder: where.
+        settings: what makes this run this run.
+    """
 
     folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the folder holds this very run already, finished or not."""
+        return _settings(self.folder) == self.settings
+
+    def begin(self) -> None:
+        """Makes the folder this run's, once its input is known to be good: another run's files go, its own pieces stay.
+
+        Raises:
+            InputError: the folder can't be written.
+        """
+        try:
+            if not self.resumed:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if self.work.is_dir():
+                    shutil.rmtree(self.work)
+                for name in FILES:
+                    (self.folder / name).unlink(missing_ok=True)
+                write_json(self.folder / SETTINGS, self.settings)
+            self.work.mkdir(exist_ok=True)
+            for stale in (*_stale(self.folder), *_stale(self.work)):
+                stale.unlink()
+        except OSError as error:
+            came = f"{self.folder}: {error.strerror or error}"
+            raise InputError("--out", "a folder that can be written", came) from error
 
     @property
     def work(self) -> Path:
@@ -78,8 +111,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        raise InputError("--out", f"a place where {path.name} can be written", error.strerror or str(error)) from error
+    except (OSError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise InputError("--out", f"a place where {path.name} can be written", said) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -90,51 +124,45 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def open_store(
-    out: str | Path, settings: Mapping[str, Any], *, ours: tuple[str, ...], overwrite: bool = False
-) -> Store:
-    """The folder `out` for a run with these settings: new, or one that holds the same run already.
+def open_store(out: str | Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Store:
+    """The folder `out` for a run with these settings: new, or one that holds the same run already. Nothing is written yet.
 
     Args:
-        out: the folder; made if it is missing.
+        out: the folder; it need not exist.
         settings: what makes this run this run; anything that JSON can hold.
-        ours: the names of the files that such a run leaves, which `overwrite` may remove.
-        overwrite: replace another run.
+        overwrite: replace another run; somebody else's files stay.
 
     Raises:
-        InputError: `out` is a file, can't be written, or holds another run or somebody else's files.
+        InputError: `out` is a file, or holds another run or somebody else's files.
     """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError("--out", "a folder", f"{folder}, which is a file")
     settings = json.loads(json.dumps(settings))
-    before = _settings(folder / SETTINGS)
+    before = _settings(folder)
     if before is not None and before != settings and not overwrite:
         changed = next(key for key in {**settings, **before} if settings.get(key) != before.get(key))
         came = f"{folder} with another run ({changed}: {before.get(changed)!r}, now {settings.get(changed)!r})"
         raise InputError("--out", "an empty folder, the same run, or --overwrite", came)
-    if before is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
-        raise InputError("--out", "an empty folder, the same run, or --overwrite", f"{folder}, which holds other files")
-    store = Store(folder)
-    if overwrite and before != settings:
-        for name in (*ours, SETTINGS):
-            (folder / name).unlink(missing_ok=True)
-        store.finish()
-    try:
-        store.work.mkdir(parents=True, exist_ok=True)
-        for stale in (*folder.glob(".*.*"), *store.work.glob(".*.*")):
-            if stale.suffix[1:].isdigit():  # left behind by a killed run
-                stale.unlink()
-    except OSError as error:
-        raise InputError("--out", "a folder that can be written", f"{folder}: {error.strerror}") from error
-    if before != settings:
-        write_json(folder / SETTINGS, settings)
-    return store
+    if before is None and folder.is_dir():
+        if (folder / WORK).exists():  # pieces go there, and what lies there goes when a run is done
+            raise InputError("--out", f"an empty folder or a run of ours, without a {WORK} of yours", str(folder))
+        if not overwrite and set(folder.iterdir()) - set(_stale(folder)):
+            raise InputError(
+                "--out", "an empty folder, the same run, or --overwrite", f"{folder}, which holds other files"
+            )
+    return Store(folder, settings)
 
 
-def _settings(path: Path) -> dict[str, Any] | None:
+def _stale(folder: Path) -> list[Path]:
+    """What a killed run left behind of the files that it was writing."""
+    return [path for path in folder.glob(".*.*") if path.suffix[1:].isdigit()]
+
+
+def _settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of the run that a folder holds; None if it holds none of ours."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) and "foolscope" in content else None

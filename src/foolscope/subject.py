@@ -136,7 +136,7 @@ def opened(
     time_limit: float | None = None,
     progress: Progress,
 ) -> Iterator[Opened]:
-    """The model, untouched, over the data, with the clean pass done.
+    """The model, untouched, over the data, with the clean pass done; nothing is written before the two are known to fit.
 
     Raises:
         InputError: model and data do not fit each other.
@@ -146,9 +146,10 @@ def opened(
     with untouched(subject.module) as notes:
         case = Case(subject.module, data, bounds, norm, eps, seed, batch_size, store, progress, deadline)
         case, probabilities, looked = _look(case, subject)
+        store.begin()
         ledger = clean_pass(case)
         ledger.forwards[: len(looked)] += looked
-        _check_labels(data, ledger)
+        ledger.stages[0] = replace(ledger.stages[0], forwards=int(ledger.forwards.sum()))
         correct = np.flatnonzero(ledger.correct(data.labels))
         yield Opened(case, ledger, correct, probabilities, (*subject.notes, *data.notes, *notes))
 
@@ -167,30 +168,33 @@ def _look(case: Case, subject: Subject) -> tuple[Case, bool, np.ndarray]:
     try:
         logits = oracle.clean
     except ForeignError as error:
-        expected = _first_layer(subject.module, str(error))
+        expected = _first_layer(subject.module, case.data.shape, error)
         if expected is None:
             raise
         raise InputError("DATA", f"{expected} ({error})", f"images of shape {tuple(case.data.shape)}") from error
+    _check_classes(case.data, logits.shape[1])
     probabilities = are_probabilities(logits)
     if probabilities:
         case = replace(case, model=LogProbabilities(case.model))
     return case, probabilities, oracle.forwards.numpy()
 
 
-def _first_layer(module: nn.Module, message: str) -> str | None:
-    """What the model's first layer takes, if the error looks like a wrong shape of the images; else None."""
-    if not any(word in message for word in ("shape", "size", "channels", "dimension")):
+def _first_layer(module: nn.Module, shape: Sequence[int], error: ForeignError) -> str | None:
+    """What the model's first layer takes, if the error looks like torch's about a wrong shape of the images; else None."""
+    words = ("shape", "size", "channels", "dimension")
+    if not isinstance(error.__cause__, RuntimeError) or not any(word in str(error) for word in words):
         return None
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             return f"images of {layer.in_channels} channels that its layers have room for"
         if isinstance(layer, nn.Linear):
-            return f"images of {layer.in_features} components"
+            fits = layer.in_features == math.prod(shape)
+            return None if fits else f"images of {layer.in_features} components"
     return None
 
 
-def _check_labels(data: DataSet, ledger: Ledger) -> None:
-    classes, largest = ledger.logits.shape[1], int(data.labels.max())
+def _check_classes(data: DataSet, classes: int) -> None:
+    largest = int(data.labels.max())
     if classes < 2:
         raise InputError("MODEL", "at least two classes", f"logits for {classes}")
     if largest >= classes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from foolscope.auditing.result import curve_of
 from foolscope.errors import InputError
 from foolscope.files import read_samples
-from foolscope.ledger import ALREADY_WRONG, FOOLED, Progress, judge, slack
+from foolscope.ledger import ALREADY_WRONG, FOOLED, RESISTED, Progress, judge, slack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.subject import Subject, adapted
@@ -23,6 +23,10 @@ from foolscope.untouched import untouched
 if TYPE_CHECKING:
     from foolscope.data import DataSet
 
+NEEDED = (  # of audit.json
+    *("model", "data", "norm", "eps", "seed", "n", "batch_size", "bounds"),
+    *("clean_accuracy", "robust_accuracy", "median_distance", "curve", "forwards", "backwards"),
+)
 DISTANCE = 1e-5  # relative difference of a distance measured again
 
 
@@ -45,9 +49,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / "audit.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError("DIR", "a folder with the audit.json of an audit", str(folder)) from error
-    if not isinstance(record, dict):
-        raise InputError("DIR", "a folder with the audit.json of an audit", str(folder))
-    return record
+    missing = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
+    if missing:
+        raise InputError(
+            "DIR", "a folder with the audit.json of an audit", f"{folder}, whose audit.json has no {missing[0]}"
+        )
+    return dict(record)
 
 
 def run_verification(
@@ -58,7 +65,7 @@ def run_verification(
     Raises:
         InputError: the files can't be read, or do not belong to each other.
     """
-    samples = read_samples(folder / "samples.parquet")
+    samples = _checked_samples(read_samples(folder / "samples.parquet"))
     norm, eps, size = record["norm"], record["eps"], int(record["batch_size"])
     bounds = None if record["bounds"] is None else (float(record["bounds"][0]), float(record["bounds"][1]))
     n = len(data)
@@ -67,12 +74,16 @@ def run_verification(
     outcome, clean = np.array(samples["outcome"]), np.array(samples["clean_prediction"])
     stored_distance = {name: _floats(samples[f"distance_{name}"]) for name in NORMS}
     failed = dict.fromkeys(
-        ("clean prediction", "in the box, finite and fooling", "distance", "within eps where fooled"), 0
+        ("clean prediction", "in the box, finite and fooling", "distance", "within eps exactly where fooled"), 0
     )
     try:
         with safe_open(folder / "adversarial.safetensors", "pt") as file, untouched(subject.module):
             index = file.get_tensor("index").numpy()
             images = file.get_slice("adversarial")
+            if images.get_shape() != [len(index), *data.shape]:
+                came = f"shape {images.get_shape()} in adversarial.safetensors"
+                raise InputError("DIR", f"{len(index)} images of shape {data.shape}", came)
+            wrong_labels = int((file.get_tensor("label").numpy() != data.labels[index % n]).sum())
             if len(index) and (index.min() < 0 or index.max() >= n or (np.diff(index) <= 0).any()):
                 raise InputError("DIR", f"rising indices below {n} in adversarial.safetensors", str(index[:5]))
             model = adapted(subject, data, bounds, size)
@@ -95,23 +106,21 @@ def run_verification(
                 failed["distance"] += int(wrong.sum())
                 own = verdict["distance"][:, list(NORMS).index(norm)]
                 allowed = eps + slack(norm, eps, int(np.prod(data.shape)), oracle.inputs.dtype, bounds)
-                failed["within eps where fooled"] += int(((outcome[part] == FOOLED) & (own > allowed)).sum())
+                # Rounding may carry a fooled image past eps by `slack`; an image that resisted has none within eps itself.
+                wrong = np.where(outcome[part] == FOOLED, own > allowed, (outcome[part] == RESISTED) & (own <= eps))
+                failed["within eps exactly where fooled"] += int(wrong.sum())
                 progress("adversarial", last, len(index))
     except (SafetensorError, OSError) as error:
         raise InputError("DIR", "a folder with the adversarial.safetensors of an audit", str(error)) from error
     has_image = np.isin(np.arange(n), index)
-    robust = float((~np.isin(outcome, (FOOLED, ALREADY_WRONG))).mean())
-    counted: dict[str, Callable[[], bool]] = {
-        "weights have the recorded SHA-256": lambda: subject.sha256 == record["model"]["sha256"],
-        "images have the recorded SHA-256": lambda: data_sha256 == record["data"]["sha256"],
-        "robust_accuracy is the share of samples.parquet": lambda: bool(np.isclose(robust, record["robust_accuracy"])),
-        "passes are the sums of samples.parquet": lambda: (
-            sum(samples["forwards"]) == record["forwards"] and sum(samples["backwards"]) == record["backwards"]
-        ),
-    }
-    checked = {"clean prediction": n, "within eps where fooled": int((outcome == FOOLED).sum())}
+    counted = _counted(record, samples)
+    counted["weights have the recorded SHA-256"] = subject.sha256 == record["model"]["sha256"]
+    counted["images have the recorded SHA-256"] = data_sha256 == record["data"]["sha256"]
+    wrong_labels += int((np.array(samples["label"]) != data.labels).sum())
+    checked = {"clean prediction": n}
     return (
-        *(Claim(claim, 1, int(not holds())) for claim, holds in counted.items()),
+        *(Claim(claim, 1, int(not holds)) for claim, holds in counted.items()),
+        Claim("labels are those of the data", n + len(index), wrong_labels),
         Claim(
             "every fooled image is there", int((outcome == FOOLED).sum()), int(((outcome == FOOLED) & ~has_image).sum())
         ),
@@ -122,6 +131,41 @@ def run_verification(
         ),
         *(Claim(claim, checked.get(claim, len(index)), count) for claim, count in failed.items()),
     )
+
+
+def _checked_samples(samples: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    needed = ["index", "label", "clean_prediction", "outcome", "forwards", "backwards"]
+    missing = [name for name in (*needed, *(f"distance_{name}" for name in NORMS)) if name not in samples]
+    if missing:
+        raise InputError("DIR", "a samples.parquet of an audit", f"one without {missing[0]}")
+    if samples["index"] != list(range(len(samples["index"]))):
+        raise InputError("DIR", "a row of samples.parquet for each image, in order", "other indices")
+    return samples
+
+
+def _counted(record: dict[str, Any], samples: dict[str, list[Any]]) -> dict[str, bool]:
+    """What `audit.json` says of `samples.parquet`: claim -> whether it holds."""
+    outcome = np.array(samples["outcome"])
+    correct, fooled = outcome != ALREADY_WRONG, outcome == FOOLED
+    distance = np.nan_to_num(_floats(samples[f"distance_{record['norm']}"]), nan=np.inf)
+    median = float(np.median(distance[correct])) if correct.any() else np.inf
+    # A fooled image may measure a rounding error beyond eps; the curve and the count at eps are to agree.
+    curve = curve_of(correct, np.where(fooled, np.minimum(distance, record["eps"]), distance), record["eps"])
+    shares = record["curve"]["robust_accuracy"]
+    told = {
+        "clean_accuracy": np.isclose(correct.mean(), record["clean_accuracy"]),
+        "robust_accuracy": np.isclose((correct & ~fooled).mean(), record["robust_accuracy"]),
+        "median_distance": (
+            not np.isfinite(median)
+            if record["median_distance"] is None
+            else np.isclose(median, record["median_distance"])
+        ),
+        "curve": len(shares) == len(curve["eps"])
+        and np.allclose(record["curve"]["eps"], curve["eps"])
+        and np.allclose(shares, curve["robust_accuracy"]),
+        "passes": (sum(samples["forwards"]), sum(samples["backwards"])) == (record["forwards"], record["backwards"]),
+    }
+    return {f"{key}: as samples.parquet has it": bool(holds) for key, holds in told.items()}
 
 
 def _floats(values: list[Any]) -> np.ndarray:

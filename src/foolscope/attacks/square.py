@@ -104,6 +104,11 @@ def _window(shape: tuple[int, ...], side: int, u: Tensor) -> Tensor:
     return edges[0][:, None, :, None] & edges[1][:, None, None, :]
 
 
+def _signs(u: Tensor, like: Tensor) -> Tensor:
+    """+1 or -1 by uniforms `u`, in `like`'s dtype."""
+    return torch.where(u < 0.5, 1.0, -1.0).to(like.dtype)
+
+
 def _search(
     oracle: Oracle, rows: Tensor, norm: str, eps: float, steps: int, share: float, seed: int, first: int
 ) -> Best:
@@ -134,13 +139,13 @@ def _search(
 def _stripes(planes: Tensor, eps: float, uniform: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
     """Vertical stripes of +-eps, a sign for each channel and column."""
     _, channels, height, width = planes.shape
-    return torch.where(uniform((channels, 1, width)) < 0.5, eps, -eps).expand(-1, -1, height, -1).to(planes.dtype)
+    return (_signs(uniform((channels, 1, width)), planes) * eps).expand(-1, -1, height, -1)
 
 
 def _corners(d: Tensor, eps: float, side: float, u: Tensor) -> Tensor:
     """`d` with one window an image moved to +-eps, a sign a channel."""
     window = _window(d.shape, max(1, round(side)), u[:, :2])
-    return torch.where(window, torch.where(u[:, 5:, None, None] < 0.5, eps, -eps).to(d.dtype), d)
+    return torch.where(window, _signs(u[:, 5:, None, None], d) * eps, d)
 
 
 # -- l2: alg. 3 -------------------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ def _grid(planes: Tensor, eps: float, uniform: Callable[[tuple[int, ...]], Tenso
     _, channels, height, width = planes.shape
     cell = max(1, height // 5), max(1, width // 5)
     count = -(-height // cell[0]), -(-width // cell[1])
-    signs = torch.where(uniform((channels, *count)) < 0.5, -1.0, 1.0).to(planes.dtype)
+    signs = _signs(uniform((channels, *count)), planes)
     signs = signs.repeat_interleave(cell[0], 2).repeat_interleave(cell[1], 3)
     return _stretched((signs * _tile(*cell).repeat(count).to(planes))[:, :, :height, :width], eps)
 
@@ -196,7 +201,7 @@ def _moved_mass(d: Tensor, eps: float, side: float, u: Tensor) -> Tensor:
     extent = max(3, round(side)) | 1
     side_h, side_w = min(extent, height), min(extent, width)
     gain, lose = _window(d.shape, extent, u[:, :2]), _window(d.shape, extent, u[:, 2:4])
-    signs = torch.where(u[:, 5:] < 0.5, -1.0, 1.0).to(d.dtype).view(b, channels, 1, 1)
+    signs = _signs(u[:, 5:], d).view(b, channels, 1, 1)
     upright, lying = _tile(side_h, side_w).to(d), _tile(side_w, side_h).T.to(d)
     tile = torch.where((u[:, 4] < 0.5).view(b, 1, 1), upright, lying)
     fresh = torch.zeros_like(d)

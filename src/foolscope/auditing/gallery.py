@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foolscope.attacks import bind
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
-from foolscope.ledger import Case, Floats, Ints, Ledger, adversarials, judge, piece_of
+from foolscope.ledger import Case, Ints, Ledger, adversarials, judge, probe
 from foolscope.norms import NORMS
 from foolscope.report.gallery import Shot, Tile
 
@@ -36,40 +36,52 @@ def make_gallery(case: Case, ledger: Ledger) -> tuple[Tile, ...]:
     if case.eps is None:
         return ()
     chosen, candidates = choose(case, ledger)
-    everyone = np.unique(np.concatenate([*chosen.values(), candidates])).astype(np.int64)
+    everyone = np.unique(np.concatenate([*chosen.values(), candidates]))
     if not len(everyone):
         return ()
-    known = dict(zip(everyone.tolist(), adversarials(case, ledger, everyone), strict=True))
-    top = NORMS[case.norm].largest(int(np.prod(case.data.shape)), _width(case))
-    radii = sorted(
-        {min(case.eps * share, top) if case.norm != "l0" else max(1.0, round(case.eps * share)) for share in RADII}
-    )
-    shots: dict[int, list[Shot]] = {int(position): [] for position in everyone}
-    for which, eps in enumerate(radii):
-        for number, part in enumerate(case.parts(everyone)):
-            tensors, _ = piece_of(case, f"gallery-{which}-{number:05d}", partial(_shoot, case, ledger, eps, part))
-            ledger.spend(part, tensors["forwards"], tensors["backwards"])
-            for row, position in enumerate(part):
-                shots[int(position)].append(_shot(case, ledger, int(position), eps, tensors, row, known))
-    at = radii.index(min(radii, key=lambda eps: abs(eps - float(case.eps or 0))))
-    surest = sorted(candidates, key=lambda p: (-shots[int(p)][at].fooled, -shots[int(p)][at].confidence))[:EACH]
+    radii = _radii(case, case.eps)
+    # At eps first, on all candidates; at the other radii for those alone that are shown.
+    shots = {case.eps: _shots(case, ledger, case.eps, everyone)}
+    at_eps = shots[case.eps]
+    surest = sorted(candidates.tolist(), key=lambda p: (-at_eps[p].fooled, -at_eps[p].confidence))[:EACH]
     chosen = {
         "smallest distance": chosen["smallest distance"],
         "most confident mistake": np.array(surest, np.int64),
-    } | chosen
+        "hardest to fool": chosen["hardest to fool"],
+    }
+    shown = np.unique(np.concatenate(list(chosen.values())))
+    shots |= {eps: _shots(case, ledger, eps, shown) for eps in radii if eps != case.eps}
     return tuple(
         Tile(
-            index=int(position),
+            index=position,
             label=int(case.data.labels[position]),
             image=_shown(case, case.data.read(np.array([position]))[0]),
             prediction=int(ledger.prediction[position]),
             confidence=float(ledger.confidence[position]),
             why=why,
-            shots=tuple(shots[int(position)]),
+            shots=tuple(shots[eps][position] for eps in radii),
         )
         for why, positions in chosen.items()
-        for position in positions
+        for position in positions.tolist()
     )
+
+
+def _radii(case: Case, eps: float) -> list[float]:
+    """The radii of the selector, rising, eps among them; none beyond what the box allows."""
+    if case.norm == "l0":
+        return sorted({max(1.0, float(round(eps * share))) for share in RADII} | {eps})
+    top = NORMS[case.norm].largest(int(np.prod(case.data.shape)), _width(case)) if case.bounds else float("inf")
+    return sorted({min(eps * share, top) for share in RADII} | {eps})
+
+
+def _shots(case: Case, ledger: Ledger, eps: float, positions: Ints) -> dict[int, Shot]:
+    """Each of these images attacked within eps."""
+    tensors = probe(case, ledger, f"gallery_{eps:.4g}", positions, partial(_shoot, case, ledger, eps))
+    known = adversarials(case, ledger, positions)
+    return {
+        position: _shot(case, ledger, position, eps, {key: value[row] for key, value in tensors.items()}, known[row])
+        for row, position in enumerate(positions.tolist())
+    }
 
 
 def _shoot(case: Case, ledger: Ledger, eps: float, part: Ints) -> dict[str, Tensor]:
@@ -77,39 +89,26 @@ def _shoot(case: Case, ledger: Ledger, eps: float, part: Ints) -> dict[str, Tens
     oracle = case.oracle(part, clean=torch.from_numpy(np.asarray(ledger.logits[part])))
     x = oracle.inputs
     if case.norm in PGD_NORMS:
-        x = bind("pgd:early_stop=false", eps=eps, norm=case.norm, seed=case.seed)(oracle)
+        x = bind("pgd:steps=20,early_stop=false", eps=eps, norm=case.norm, seed=case.seed)(oracle)
     verdict = judge(oracle, x)
     keys = ("found", "prediction", "confidence", "distance", "adversarial")
     return {key: verdict[key].cpu() for key in keys} | {"forwards": oracle.forwards, "backwards": oracle.backwards}
 
 
-def _shot(
-    case: Case,
-    ledger: Ledger,
-    position: int,
-    eps: float,
-    tensors: dict[str, Tensor],
-    row: int,
-    known: dict[int, Tensor],
-) -> Shot:
+def _shot(case: Case, ledger: Ledger, position: int, eps: float, seen: dict[str, Tensor], known: Tensor) -> Shot:
+    """What the attack within eps found, or where it found nothing, what the battery knows to lie within eps."""
     own = list(NORMS).index(case.norm)
-    reach: Floats = ledger.distance[position]
-    if not bool(tensors["found"][row]) and reach[own] <= eps:
-        return Shot(
-            eps,
-            _shown(case, known[position]),
-            int(ledger.adversarial_prediction[position]),
-            float(ledger.adversarial_confidence[position]),
-            True,
-            float(reach[own]),
-        )
+    reach = float(ledger.distance[position, own])
+    if not bool(seen["found"]) and reach <= eps:
+        prediction, confidence = ledger.adversarial_prediction[position], ledger.adversarial_confidence[position]
+        return Shot(eps, _shown(case, known), int(prediction), float(confidence), True, reach)
     return Shot(
         eps,
-        _shown(case, tensors["adversarial"][row]),
-        int(tensors["prediction"][row]),
-        float(tensors["confidence"][row]),
-        bool(tensors["found"][row]),
-        float(tensors["distance"][row, own]),
+        _shown(case, seen["adversarial"]),
+        int(seen["prediction"]),
+        float(seen["confidence"]),
+        bool(seen["found"]),
+        float(seen["distance"][own]),
     )
 
 

@@ -28,8 +28,6 @@ from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
 
-FILES = ("audit.json", "samples.parquet", "adversarial.safetensors", "report.html")
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -107,8 +105,8 @@ def run_audit(
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"norm": norm, "eps": radius, "effort": effort, "seed": seed, "batch_size": size, "bounds": box}
-    store = open_store(out, settings_of(subject, data, data_sha256, **common), ours=FILES, overwrite=overwrite)
-    finished = read_audit(store.folder)
+    store = open_store(out, settings_of(subject, data, data_sha256, **common), overwrite=overwrite)
+    finished = read_audit(store.folder) if store.resumed else None
     if finished is not None and finished.record["complete"]:
         return finished
     with opened(
@@ -235,9 +233,11 @@ def _write(
 
 
 def read_audit(folder: Path) -> Audit | None:
-    """The audit that a folder holds, complete or not; None if it holds none."""
+    """The audit that a folder holds, complete or not; None if it holds none, or a part of it is missing or damaged."""
     try:
         record = json.loads((folder / "audit.json").read_text())
+        if not all((folder / name).is_file() for name in ("adversarial.safetensors", "report.html")):
+            return None
+        return Audit(record, read_samples(folder / "samples.parquet"), folder)
     except (OSError, ValueError):
         return None
-    return Audit(record, read_samples(folder / "samples.parquet"), folder)

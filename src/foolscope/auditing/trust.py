@@ -18,7 +18,7 @@ from foolscope import rng
 from foolscope.attacks import Bound, bind
 from foolscope.attacks.fgsm import NORMS as SINGLE_STEP_NORMS
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
-from foolscope.ledger import Case, Ints, Ledger, Stage, judge, piece_of
+from foolscope.ledger import Case, Ints, Ledger, Stage, judge, probe
 from foolscope.norms import NORMS
 from foolscope.oracle import OK, Oracle
 
@@ -81,7 +81,9 @@ def check_trust(
     if not len(correct):
         return tuple(checks)
     probed = correct[np.unique(np.linspace(0, len(correct) - 1, min(PROBED, len(correct))).round().astype(int))]
-    seen = _probe_all(case, ledger, probed)
+    seen = {
+        key: value.numpy() for key, value in probe(case, ledger, "trust", probed, partial(_probe, case, ledger)).items()
+    }
     checks += [
         _share("random_outputs", seen["random"], RANDOM, "two identical calls of the model give different outputs"),
         _share(
@@ -178,16 +180,6 @@ def _doublings(stages: Sequence[Stage], n: int) -> tuple[np.ndarray, np.ndarray]
     return at > budget / 2, (at > budget / 4) & (at <= budget / 2)
 
 
-def _probe_all(case: Case, ledger: Ledger, probed: Ints) -> dict[str, np.ndarray]:
-    found: dict[str, list[np.ndarray]] = {}
-    for number, part in enumerate(case.parts(probed)):
-        tensors, _ = piece_of(case, f"trust-{number:05d}", partial(_probe, case, ledger, part))
-        ledger.spend(part, tensors.pop("forwards"), tensors.pop("backwards"))
-        for key, value in tensors.items():
-            found.setdefault(key, []).append(value.numpy())
-    return {key: np.concatenate(values) for key, values in found.items()}
-
-
 def _probe(case: Case, ledger: Ledger, part: Ints) -> dict[str, Tensor]:
     """Every probe of one piece of images; booleans `(b,)`."""
     oracle = case.oracle(part, clean=torch.from_numpy(np.asarray(ledger.logits[part])))
@@ -249,13 +241,9 @@ def _huge(case: Case, ledger: Ledger, probed: Ints) -> Check:
     eps = NORMS[case.norm].largest(int(np.prod(case.data.shape)), _width(case))
     attack = bind("pgd", eps=eps, norm=case.norm, seed=case.seed)
 
-    standing = []
-    for number, part in enumerate(case.parts(probed)):
-        tensors, _ = piece_of(case, f"huge-{number:05d}", partial(_huge_part, case, ledger, attack, part))
-        ledger.spend(part, tensors["forwards"], tensors["backwards"])
-        standing.append(~tensors["found"].numpy())
+    standing = ~probe(case, ledger, "trust_huge", probed, partial(_huge_part, case, ledger, attack))["found"].numpy()
     message = f"images still stand at {case.norm} eps {eps:g}, where every image is within reach"
-    return _share("huge_eps", np.concatenate(standing), HUGE_EPS, message, lucky=True)
+    return _share("huge_eps", standing, HUGE_EPS, message, lucky=True)
 
 
 def _huge_part(case: Case, ledger: Ledger, attack: Bound, part: Ints) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -182,6 +183,8 @@ def _command() -> str:
 def main() -> None:
     """The console script: one line and an exit code for whatever goes wrong."""
     debug = "--debug" in sys.argv[1:]
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (closed by whoever called us; open to the end)
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -208,7 +211,7 @@ def main() -> None:
 
 def _say(problem: Exception | str, code: int, debug: bool) -> int:
     if debug and isinstance(problem, Exception):
-        raise problem
+        traceback.print_exception(problem)
     click.echo(f"foolscope: {' '.join(str(problem).split())}", err=True)
     return code
 

@@ -28,10 +28,10 @@ class Said(click.ParamType[Any]):
 
 
 def _whole(argument: str, text: str) -> int:
-    value = number(argument, text)
-    if value != int(value):
-        raise InputError(argument, "a whole number", text)
-    return int(value)
+    try:
+        return int(text)  # exactly, which a float would not hold from 2^53 on
+    except ValueError:
+        raise InputError(argument, "a whole number", text) from None
 
 
 def _bounds(argument: str, text: str) -> tuple[float, float] | str:
@@ -71,6 +71,7 @@ MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option("--crop", type=WHOLE, help="Side of the central square, in pixels."),
     click.option("--device", metavar="D", help="cpu, cuda, cuda:1 ...  [default: cuda if present]"),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
+    click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks."),
 )
 RUN_OPTIONS: tuple[Decorator, ...] = (
     click.option("--norm", type=choice(NORMS), default="linf", show_default=True, help="How distance is measured."),

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._best import take_rows
 from foolscope.attacks._step import checked_box, checked_count, checked_norm, stride
 from foolscope.norms import NORMS as ALL
 from foolscope.norms import Norm
@@ -82,7 +83,6 @@ def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     best, nearest = origin.clone(), origin.new_full((len(rows),), torch.inf)
     x, d, eps = origin, torch.zeros_like(origin), origin.new_zeros(len(rows))
-    view = (-1, *[1] * (origin.ndim - 1))
     for step in range(steps + 1):
         if step < steps:
             margin, _, gradient = oracle.gradient(x, rows)
@@ -90,8 +90,8 @@ def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
             margin, _ = oracle.value(x, rows)
         size = norm.size(d)
         better = (margin > 0) & (size < nearest * NEARER)
-        torch.where(better.view(view), x, best, out=best)
-        torch.where(better, size, nearest, out=nearest)
+        take_rows(best, x, better)
+        take_rows(nearest, size, better)
         if step == steps:
             break
         anneal = (1 + math.cos(math.pi * step / steps)) / 2

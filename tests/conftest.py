@@ -15,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # tiny networks on two threads spin, and take minutes on a busy machine
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

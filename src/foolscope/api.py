@@ -252,7 +252,7 @@ def _data(data: Data, samples: int | None, resize: int | None, crop: int | None,
         return replace(data, labels=data.labels[:samples])
     if isinstance(data, tuple) and len(data) == 2:
         return from_tensors(*data, bounds=bounds, samples=samples)
-    if not isinstance(data, Iterable):
+    if not hasattr(data, "__iter__"):
         expected = "a DATA text, (images, labels), a DataLoader or another iterable of batches, or a DataSet"
         raise InputError("DATA", expected, f"a {type(data).__name__}")
     return from_loader(data, bounds=bounds, samples=samples)

@@ -18,7 +18,7 @@ from foolscope import __version__
 from foolscope.attacks import ATTACKS, Bound
 from foolscope.environment import environment
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_png, write_samples
-from foolscope.ledger import Progress, run_attack
+from foolscope.ledger import Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.store import open_store, write_json
@@ -117,7 +117,7 @@ def run_evaluation(
         stage = run_attack(case, ledger, attack.name.rpartition(":")[2], attack, run.correct)
         columns = sample_columns(case, ledger)
         distance = ledger.distance[run.correct, list(NORMS).index(norm)]
-        median = float(np.median(distance)) if len(distance) else np.inf
+        median = median_of(distance)
         record = {
             "schema": SCHEMA,
             "foolscope": __version__,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +109,7 @@ class Ledger:
     """What is known of each image so far; the arrays are filled in as stages go by, `(n,)` unless said.
 
     Attributes:
-        prediction: of the clean image; -1 before it was seen.
+        prediction: of the clean image; -1 where its logits are not numbers.
         confidence: softmax of the clean prediction.
         logits: `(n, c)`, clean, on disk.
         attack: name of the first stage that fooled the image at eps, or "".
@@ -124,7 +124,7 @@ class Ledger:
 
     prediction: Ints
     confidence: Floats
-    logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.floating[Any]]
     attack: npt.NDArray[np.object_]
     reason: Ints
     distance: Floats
@@ -152,6 +152,24 @@ class Ledger:
         self.backwards[positions] += backwards.numpy()
 
 
+def predicted(logits: Tensor) -> Tensor:
+    """The class of the largest logit, `(b,)`; -1 where a logit is not a number, which is no prediction."""
+    return torch.where(logits.isnan().any(1), -1, logits.argmax(1))
+
+
+def median_of(distance: Floats) -> float:
+    """The median; of a half that is finite and a half that is not, the largest finite one; infinite where fewer are finite.
+
+    Example:
+        >>> median_of(np.array([1.0, 2.0])), median_of(np.array([1.0, np.inf])), median_of(np.array([1.0, np.inf, np.inf]))
+        (1.5, 1.0, inf)
+    """
+    if not len(distance):
+        return float("inf")
+    median = float(np.median(distance))
+    return median if np.isfinite(median) else float(np.quantile(distance, 0.5, method="lower"))
+
+
 def slack(norm: str, eps: float, components: int, dtype: torch.dtype, bounds: tuple[float, float] | None) -> float:
     """How much a perturbation of size eps may exceed it once image plus perturbation is rounded to `dtype`."""
     largest = max(map(abs, bounds)) if bounds else 1.0
@@ -162,11 +180,11 @@ def clean_pass(case: Case) -> Ledger:
     """Logits and predictions of every clean image; the ledger that everything else is written into."""
     n, ledger, seconds = len(case.data), None, 0.0
     for number, part in enumerate(case.parts(np.arange(n))):
-        tensors, took = piece_of(case, f"clean-{number:05d}", partial(_clean_part, case, part))
+        tensors, took = piece_of(case, f"clean-pass-{number:05d}", partial(_clean_part, case, part))
         logits = tensors["logits"]
-        ledger = ledger or _new_ledger(case, logits.shape[1])
+        ledger = ledger or _new_ledger(case, logits)
         ledger.logits[part] = logits.numpy()
-        ledger.prediction[part] = logits.argmax(1).numpy()
+        ledger.prediction[part] = predicted(logits).numpy()
         ledger.confidence[part] = logits.double().softmax(1).amax(1).numpy()
         ledger.forwards[part] += tensors["forwards"].numpy()
         seconds += took
@@ -251,18 +269,18 @@ def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
         sane &= ((x >= oracle.bounds[0]) & (x <= oracle.bounds[1])).flatten(1).all(1)
     x = torch.where(sane.view(-1, *[1] * (x.ndim - 1)), x, oracle.inputs)
     logits = oracle.logits(x, rows)
-    prediction = logits.argmax(1)
-    found = sane & _is_fooled(oracle, prediction, rows)
+    prediction = predicted(logits)
+    found = sane & (prediction >= 0) & _is_fooled(oracle, prediction, rows)
     survives = torch.zeros_like(found)
     if bool(found.any()):
         low, high = oracle.bounds or (0.0, 1.0)
         levels = ((x[found] - low) / (high - low) * 255).round() / 255 * (high - low) + low
-        survives[found] = _is_fooled(oracle, oracle.logits(levels, rows[found]).argmax(1), rows[found])
+        survives[found] = _is_fooled(oracle, predicted(oracle.logits(levels, rows[found])), rows[found])
     d = x - oracle.inputs
     return {
         "found": found,
         "prediction": prediction,
-        "confidence": logits.double().softmax(1).gather(1, prediction[:, None]).squeeze(1),
+        "confidence": logits.double().softmax(1).gather(1, prediction.clamp_min(0)[:, None]).squeeze(1),
         "distance": torch.stack([norm.size(d.double()) for norm in NORMS.values()], 1),
         "survives_8bit": survives,
         "adversarial": x,
@@ -359,12 +377,13 @@ def piece_of(case: Case, name: str, make: Callable[[], dict[str, Tensor]]) -> tu
 
 def _clean_part(case: Case, part: Ints) -> dict[str, Tensor]:
     oracle = case.oracle(part)
-    return {"logits": oracle.clean.float().cpu(), "forwards": oracle.forwards}
+    clean = oracle.clean.cpu()
+    return {"logits": clean if clean.dtype == torch.float64 else clean.float(), "forwards": oracle.forwards}
 
 
-def _new_ledger(case: Case, classes: int) -> Ledger:
+def _new_ledger(case: Case, like: Tensor) -> Ledger:
     n = len(case.data)
-    logits = np.lib.format.open_memmap(case.store.work / "logits.npy", mode="w+", dtype=np.float32, shape=(n, classes))
+    logits = case.store.mapped("logits", (n, like.shape[1]), like.numpy().dtype)
     return Ledger(
         prediction=np.full(n, -1),
         confidence=np.zeros(n),

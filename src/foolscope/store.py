@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -84,6 +86,24 @@ class Store:
         """Writes a piece, whole or not at all."""
         with replacing(self.work / f"{name}.safetensors") as path:
             save_file({key: value.contiguous() for key, value in tensors.items()}, path, dict(facts))
+
+    def mapped(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array on the disk, `work/NAME.npy`, to read and write.
+
+        Raises:
+            InputError: the device has no room for it; told now, because a write to a mapping that the device can't hold kills the process.
+        """
+        path = self.work / f"{name}.npy"
+        try:
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+            if hasattr(os, "posix_fallocate"):
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise InputError(
+                "--out", f"a place where {path.name} can be written", error.strerror or str(error)
+            ) from error
+        return array
 
     def seconds(self) -> float:
         """Wall time of all pieces so far, summed over resumes."""

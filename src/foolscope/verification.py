@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from foolscope.auditing.result import curve_of
 from foolscope.errors import InputError
 from foolscope.files import read_samples
-from foolscope.ledger import ALREADY_WRONG, FOOLED, RESISTED, Progress, judge, slack
+from foolscope.ledger import ALREADY_WRONG, FOOLED, RESISTED, Progress, judge, median_of, predicted, slack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.subject import Subject, adapted
@@ -71,7 +71,10 @@ def run_verification(
     n = len(data)
     if len(samples["index"]) != n:
         raise InputError("DIR", f"a row of samples.parquet for each of {n} images", len(samples["index"]))
-    outcome, clean = np.array(samples["outcome"]), np.array(samples["clean_prediction"])
+    outcome, clean = (
+        np.array(samples["outcome"]),
+        np.array([-1 if c is None else c for c in samples["clean_prediction"]]),
+    )
     stored_distance = {name: _floats(samples[f"distance_{name}"]) for name in NORMS}
     failed = dict.fromkeys(
         ("clean prediction", "in the box, finite and fooling", "distance", "within eps exactly where fooled"), 0
@@ -90,7 +93,7 @@ def run_verification(
             for first in range(0, n, size):
                 part = np.arange(first, min(first + size, n))
                 oracle = Oracle(model, data.read(part), torch.from_numpy(data.labels[part]), bounds=bounds)
-                failed["clean prediction"] += int((oracle.clean.argmax(1).cpu().numpy() != clean[part]).sum())
+                failed["clean prediction"] += int((predicted(oracle.clean).cpu().numpy() != clean[part]).sum())
                 progress("clean", int(part[-1]) + 1, n)
             for first in range(0, len(index), size):
                 last = min(first + size, len(index))
@@ -148,7 +151,7 @@ def _counted(record: dict[str, Any], samples: dict[str, list[Any]]) -> dict[str,
     outcome = np.array(samples["outcome"])
     correct, fooled = outcome != ALREADY_WRONG, outcome == FOOLED
     distance = np.nan_to_num(_floats(samples[f"distance_{record['norm']}"]), nan=np.inf)
-    median = float(np.median(distance[correct])) if correct.any() else np.inf
+    median = median_of(distance[correct])
     # A fooled image may measure a rounding error beyond eps; the curve and the count at eps are to agree.
     curve = curve_of(correct, np.where(fooled, np.minimum(distance, record["eps"]), distance), record["eps"])
     shares = record["curve"]["robust_accuracy"]

@@ -34,13 +34,13 @@ def result(folder: Path) -> tuple[Any, ...]:
     )
 
 
-@pytest.mark.parametrize(("command", "goals"), [(AUDIT, 4), (ATTACK, 2)], ids=["audit", "attack"])
+@pytest.mark.parametrize(("command", "goals"), [(AUDIT, 4), (ATTACK, 3)], ids=["audit", "attack"])
 def test_killed_at_random_points(
-    foolscope: Callable, start: Callable, tmp_path: Path, command: tuple[str, ...], goals: int
+    call: Callable, start: Callable, tmp_path: Path, command: tuple[str, ...], goals: int
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     random = np.random.default_rng(goals)
-    assert foolscope(*command, *PIECES, "--out", whole).code == 0
+    assert call(*command, *PIECES, "--out", whole).code == 0
     hits = 0
     for pieces in np.sort(random.integers(1, 25 * goals, goals)):
         process = start(*command, *PIECES, "--out", killed)
@@ -52,11 +52,11 @@ def test_killed_at_random_points(
         hits += process.returncode == -9
         assert not list(killed.glob("a*.json"))
     assert hits == goals
-    assert foolscope(*command, *PIECES, "--out", killed).code == 0
+    assert call(*command, *PIECES, "--out", killed).code == 0
     assert result(killed) == result(whole)
 
 
-def test_killed_while_the_files_are_written(foolscope: Callable, start: Callable, tmp_path: Path) -> None:
+def test_killed_while_the_files_are_written(call: Callable, start: Callable, tmp_path: Path) -> None:
     process = start(*AUDIT, "--out", tmp_path / "killed")
     while process.poll() is None and not list(tmp_path.glob("killed/*samples.parquet*")):
         time.sleep(0.001)
@@ -67,8 +67,8 @@ def test_killed_while_the_files_are_written(foolscope: Callable, start: Callable
     # What a kill may leave of a file in the making, here and among the pieces, is cleared away.
     (tmp_path / "killed" / ".audit.json.99999").write_text("{")
     (tmp_path / "killed" / "work" / ".fmn-00000.safetensors.99999").write_bytes(b"half")
-    assert foolscope(*AUDIT, "--out", tmp_path / "killed").code == 0
-    assert foolscope(*AUDIT, "--out", tmp_path / "whole").code == 0
+    assert call(*AUDIT, "--out", tmp_path / "killed").code == 0
+    assert call(*AUDIT, "--out", tmp_path / "whole").code == 0
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
 
 
@@ -111,7 +111,9 @@ def test_a_finished_run_is_read_and_not_run_again(call: Callable, tmp_path: Path
         before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
         again = call(*command, "--out", folder, "--json")
         assert again.out == first.out
-        assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()} == before
+        assert {
+            path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()
+        } == before
         assert not (folder / "work").exists()
 
 

@@ -27,11 +27,11 @@ def test_help_answers_within_three_tenths_of_a_second() -> None:
     assert min(took) < 0.3
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["audit", "--help"], ["--version"], ["audit", "a", "b", "--norm", "l"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["audit", "--help"], ["--version"], ["audit", "a", "b", "--norm", "l"]]
+)
 def test_nothing_heavy_is_imported_before_a_command_runs(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", SCRIPT, *arguments], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-X", "importtime", SCRIPT, *arguments], capture_output=True, text=True)
     lines = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
     assert "click" in lines  # the list is what it is taken for
     assert {line.partition(".")[0] for line in lines} & HEAVY == set()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from foolscope.errors import ForeignError, InputError
-from foolscope.models import load_model
 from foolscope.foreign import foreign_code, foreign_error
+from foolscope.models import load_model
 
 HEAD = "import torch\nfrom torch import nn\n\n"
 BUILD = "def build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))\n"

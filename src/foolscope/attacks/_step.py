@@ -58,10 +58,11 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     if start == "clean":
         return x.clone()
     index, shape = oracle.index[rows], x.shape[1:]
-    u = rng.uniform(seed, index, 3 * draw, shape, x.dtype)
-    radius = rng.uniform(seed, index, 3 * draw + 1, (), x.dtype)
+    precise = torch.promote_types(x.dtype, torch.float32)  # half precision has too few distinct draws
+    u = rng.uniform(seed, index, 3 * draw, shape, precise)
+    radius = rng.uniform(seed, index, 3 * draw + 1, (), precise)
     d = norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)
-    return oracle.clip(x + norm.project(d, eps, *oracle.box(rows)))
+    return oracle.clip(x + norm.project(d.to(x.dtype), eps, *oracle.box(rows)))
 
 
 def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
     """
     step = norm.steepest(gradient, size, lower - d, upper - d)
     limited = torch.where(gradient > 0, upper - d, d - lower) <= ROUNDING * (1 + d.abs())
-    pressure = gradient.sign() * torch.as_tensor(size).view(-1, *[1] * (d.ndim - 1))
+    pressure = gradient.sign() * torch.as_tensor(size, dtype=d.dtype, device=d.device).view(-1, *[1] * (d.ndim - 1))
     return torch.where(limited, pressure, step)
 
 

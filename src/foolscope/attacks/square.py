@@ -54,7 +54,7 @@ def square(
         norm: linf or l2.
         eps: radius of the ball, in input units.
         steps: forward passes an image, for each restart.
-        share: of the pixels in the first window, in (0, 1].
+        share: of a square image's pixels in the first window, in (0, 1]; a window is as wide as high where the image allows it.
         restarts: independent searches; each image keeps its best.
         seed: of the draws.
 

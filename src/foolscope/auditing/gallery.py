@@ -27,7 +27,7 @@ def choose(case: Case, ledger: Ledger) -> tuple[dict[str, Ints], Ints]:
     nearest = by_distance[:EACH]
     fooled = by_distance[ledger.fooled[by_distance]]
     spread = fooled[np.unique(np.linspace(0, len(fooled) - 1, min(CANDIDATES, len(fooled))).round().astype(int))]
-    hardest = np.setdiff1d(by_distance[::-1][:EACH], nearest, assume_unique=True)
+    hardest = by_distance[EACH:][::-1][:EACH]
     return {"smallest distance": nearest, "hardest to fool": hardest}, np.setdiff1d(spread, np.r_[nearest, hardest])
 
 
@@ -99,7 +99,8 @@ def _shot(case: Case, ledger: Ledger, position: int, eps: float, seen: dict[str,
     """What the attack within eps found, or where it found nothing, what the battery knows to lie within eps."""
     own = list(NORMS).index(case.norm)
     reach = float(ledger.distance[position, own])
-    if not bool(seen["found"]) and reach <= eps:
+    within = bool(ledger.fooled[position]) if eps == case.eps else reach <= eps
+    if not bool(seen["found"]) and within:
         prediction, confidence = ledger.adversarial_prediction[position], ledger.adversarial_confidence[position]
         return Shot(eps, _shown(case, known), int(prediction), float(confidence), True, reach)
     return Shot(

@@ -19,7 +19,7 @@ from foolscope.auditing.result import curve_of, wilson
 from foolscope.auditing.trust import Check, blind_share, check_trust
 from foolscope.environment import environment
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
-from foolscope.ledger import Case, Ledger, Progress, run_attack
+from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.report.gallery import Tile
 from foolscope.store import Store, open_store, replacing, write_json
@@ -170,7 +170,7 @@ def _numbers(case: Case, ledger: Ledger) -> dict[str, Any]:
     correct = ledger.correct(case.data.labels)
     standing = correct & ~ledger.fooled
     distance = ledger.distance[:, list(NORMS).index(case.norm)]
-    median = float(np.median(distance[correct])) if correct.any() else float("inf")
+    median = median_of(distance[correct])
     if case.eps is not None:
         # A fooled image may measure a rounding error beyond eps; the curve and the count at eps are to agree.
         distance = np.where(ledger.fooled, np.minimum(distance, case.eps), distance)

@@ -75,7 +75,11 @@ def check_trust(
         gradient_stages: names of the stages that use gradients.
     """
     correct = np.flatnonzero(ledger.correct(case.data.labels))
-    checks = [_constant(ledger)]
+    unread = ~np.isfinite(ledger.logits).all(1)
+    checks = [
+        _constant(ledger),
+        _share("not_finite_outputs", unread, 0.0, "the model's outputs are not finite numbers"),
+    ]
     if probabilities:
         checks.append(_saturated(ledger))
     if not len(correct):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foolscope.ledger import median_of
+
 Column = npt.NDArray[Any] | Sequence[Any]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -70,7 +72,7 @@ def median_distance(distances: Floats) -> float | None:
     """The median with images never fooled (NaN) counted as infinitely far; None if that is where the median lies."""
     if not distances.size:
         return None
-    median = float(np.median(np.where(np.isnan(distances), np.inf, distances)))
+    median = median_of(np.where(np.isnan(distances), np.inf, distances))
     return median if np.isfinite(median) else None
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from foolscope.models import untouched
+from foolscope.untouched import untouched
 
 
 def network() -> nn.Sequential:

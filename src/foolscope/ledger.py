@@ -259,7 +259,7 @@ def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
         adversarial: `(b, ...)`, what the attack handed back.
 
     Returns:
-        `found` `(b,)`: finite, in the box and fooling. `prediction`, `confidence`, `distance` `(b, 4)` in the order of `NORMS`,
+        `found` `(b,)`: finite, in the box and fooling. `prediction`, `margin` (of rescaled logits), `confidence`, `distance` `(b, 4)` in the order of `NORMS`,
         and `survives_8bit` (still fooling after rounding to 256 levels), meaningful where found.
     """
     rows = oracle.rows_all
@@ -280,6 +280,7 @@ def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
     return {
         "found": found,
         "prediction": prediction,
+        "margin": oracle.margin(logits, rows),
         "confidence": logits.double().softmax(1).gather(1, prediction.clamp_min(0)[:, None]).squeeze(1),
         "distance": torch.stack([norm.size(d.double()) for norm in NORMS.values()], 1),
         "survives_8bit": survives,

@@ -41,16 +41,17 @@ def make_gallery(case: Case, ledger: Ledger) -> tuple[Tile, ...]:
         return ()
     radii = _radii(case, case.eps)
     # At eps first, on all candidates; at the other radii for those alone that are shown.
-    shots = {case.eps: _shots(case, ledger, case.eps, everyone)}
-    at_eps = shots[case.eps]
-    surest = sorted(candidates.tolist(), key=lambda p: (-at_eps[p].fooled, -at_eps[p].confidence))[:EACH]
+    at_eps, margin = _shots(case, ledger, case.eps, everyone)
+    shots = {case.eps: at_eps}
+    # By margin, not by confidence: which images are shown is not to depend on the scale of the logits.
+    surest = sorted(candidates.tolist(), key=lambda p: -margin[p])[:EACH]
     chosen = {
         "smallest distance": chosen["smallest distance"],
         "most confident mistake": np.array(surest, np.int64),
         "hardest to fool": chosen["hardest to fool"],
     }
     shown = np.unique(np.concatenate(list(chosen.values())))
-    shots |= {eps: _shots(case, ledger, eps, shown) for eps in radii if eps != case.eps}
+    shots |= {eps: _shots(case, ledger, eps, shown)[0] for eps in radii if eps != case.eps}
     return tuple(
         Tile(
             index=position,
@@ -74,14 +75,15 @@ def _radii(case: Case, eps: float) -> list[float]:
     return sorted({min(eps * share, top) for share in RADII} | {eps})
 
 
-def _shots(case: Case, ledger: Ledger, eps: float, positions: Ints) -> dict[int, Shot]:
-    """Each of these images attacked within eps."""
+def _shots(case: Case, ledger: Ledger, eps: float, positions: Ints) -> tuple[dict[int, Shot], dict[int, float]]:
+    """Each of these images attacked within eps, and the margin that the attack reached."""
     tensors = probe(case, ledger, f"gallery_{eps:.4g}", positions, partial(_shoot, case, ledger, eps))
     known = adversarials(case, ledger, positions)
-    return {
+    shots = {
         position: _shot(case, ledger, position, eps, {key: value[row] for key, value in tensors.items()}, known[row])
         for row, position in enumerate(positions.tolist())
     }
+    return shots, dict(zip(positions.tolist(), tensors["margin"].tolist(), strict=True))
 
 
 def _shoot(case: Case, ledger: Ledger, eps: float, part: Ints) -> dict[str, Tensor]:
@@ -91,7 +93,7 @@ def _shoot(case: Case, ledger: Ledger, eps: float, part: Ints) -> dict[str, Tens
     if case.norm in PGD_NORMS:
         x = bind("pgd:steps=20,early_stop=false", eps=eps, norm=case.norm, seed=case.seed)(oracle)
     verdict = judge(oracle, x)
-    keys = ("found", "prediction", "confidence", "distance", "adversarial")
+    keys = ("found", "prediction", "margin", "confidence", "distance", "adversarial")
     return {key: verdict[key].cpu() for key in keys} | {"forwards": oracle.forwards, "backwards": oracle.backwards}
 
 

@@ -11,7 +11,7 @@ SHARED ?= ../shared
 .PHONY: audit test test-real check bench env clean
 
 audit: $(STAMP)
-	$(BIN)/foolscope audit digits_cnn digits --eps 0.1 --out foolscope-audit
+	$(BIN)/foolscope audit digits_cnn digits --eps 0.1 --out foolscope-audit --overwrite
 
 env: $(STAMP)
 $(STAMP): pyproject.toml

@@ -259,8 +259,8 @@ def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
         adversarial: `(b, ...)`, what the attack handed back.
 
     Returns:
-        `found` `(b,)`: finite, in the box and fooling. `prediction`, `margin` (of rescaled logits), `confidence`, `distance` `(b, 4)` in the order of `NORMS`,
-        and `survives_8bit` (still fooling after rounding to 256 levels), meaningful where found.
+        `found` `(b,)`: finite, in the box and fooling. `prediction`, `confidence`, `margin` (of rescaled logits), `distance` `(b, 4)`
+        in the order of `NORMS` and `survives_8bit` (still fooling after rounding to 256 levels), meaningful where found.
     """
     rows = oracle.rows_all
     x = adversarial.to(oracle.inputs).reshape(oracle.inputs.shape)

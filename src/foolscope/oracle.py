@@ -163,11 +163,10 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
         # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
         gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
-        largest = gradient.flatten(1).abs().amax(1)
-        finite = torch.isfinite(largest)
+        finite, dead = _health(gradient)
         if not bool(finite.all()):
             gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-        if not loss.homogeneous and not self._warned and bool((dead := finite & (largest == 0)).any()):
+        if not loss.homogeneous and not self._warned and bool(dead.any()):
             self._warned = True
             share = f"{int(dead.sum())} of {len(dead)}"
             warnings.warn(
@@ -175,7 +174,7 @@ class Oracle:
                 "loss=margin does not depend on the scale of the logits",
                 stacklevel=3,
             )
-        state = torch.where(finite, (largest == 0).to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
+        state = torch.where(finite, dead.to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
         self.state[slice(None) if len(rows) == len(self) else rows.cpu()] = state
         return Answer(reached, value, gradient)
 
@@ -229,6 +228,19 @@ class Oracle:
             came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError("MODEL", f"logits of shape ({len(x)}, classes)", str(came))
         return logits
+
+
+def _health(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows are finite and which are zero throughout, `(r,)` twice.
+
+    A row's sum is the cheapest look at all of it; only where one is 0 or not finite (by cancellation, perhaps) a second look follows.
+    """
+    flat = gradient.flatten(1)
+    total = flat.sum(1)
+    finite, dead = torch.isfinite(total), total == 0
+    if bool((dead | ~finite).any()):
+        finite, dead = torch.isfinite(flat).all(1), (flat == 0).all(1)
+    return finite, dead
 
 
 @contextmanager

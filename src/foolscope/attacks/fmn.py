@@ -30,7 +30,7 @@ def fmn(
     norm: str = "linf",
     steps: int = 100,
     step_size: float = 1.0,
-    gamma: float = 0.05,
+    gamma: float = 0.1,
     seed: int = 0,
 ) -> Tensor:
     """The nearest fooling image: gradient steps in a ball that shrinks by gamma after a success and grows after a failure.
@@ -82,7 +82,7 @@ def fmn(
 def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float, gamma: float) -> Tensor:
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     best, nearest = origin.clone(), origin.new_full((len(rows),), torch.inf)
-    x, d, eps = origin, torch.zeros_like(origin), origin.new_zeros(len(rows))
+    x, d, eps = origin.clone(), torch.zeros_like(origin), origin.new_zeros(len(rows))
     for step in range(steps + 1):
         if step < steps:
             margin, _, gradient = oracle.gradient(x, rows)
@@ -107,8 +107,8 @@ def _shrink(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
             d = _moved(norm, d, gradient, length, eps, lower, upper)
         else:
             d = jump
-        x = oracle.clip(origin + d)
-        d = x - origin
+        oracle.clip(torch.add(origin, d, out=x))
+        torch.sub(x, origin, out=d)
     return best
 
 

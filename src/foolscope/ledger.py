@@ -154,7 +154,7 @@ class Ledger:
 
 def predicted(logits: Tensor) -> Tensor:
     """The class of the largest logit, `(b,)`; -1 where a logit is not a number, which is no prediction."""
-    return torch.where(logits.isnan().any(1), -1, logits.argmax(1))
+    return logits.argmax(1).where(~logits.isnan().any(1), -1)
 
 
 def median_of(distance: Floats) -> float:
@@ -190,8 +190,8 @@ def clean_pass(case: Case) -> Ledger:
         seconds += took
         case.progress("clean", int(part[-1]) + 1, n)
     assert ledger is not None  # a data set is never empty
-    everything, none = np.arange(n), np.zeros(n, np.int64)
-    ledger.stages.append(Stage("clean", everything, none > 0, none, int(ledger.forwards.sum()), 0, seconds, 0, True))
+    none = np.zeros(n, np.int64)
+    ledger.stages.append(Stage("clean", np.arange(n), none > 0, none, int(ledger.forwards.sum()), 0, seconds, 0, True))
     return ledger
 
 

@@ -1,7 +1,6 @@
-"""Runs attacks over a data set piece by piece and checks every answer afresh; what counts is what this file has seen itself.
+"""Runs attacks over a data set piece by piece and checks every answer afresh: an attack's word is never taken.
 
-An attack's word is never taken: a fresh forward pass on its final tensor, in the dtype that the user runs, tells whether the image is
-fooled; its distance is measured, and it must lie in the box. Pieces have fixed boundaries and are written whole, so a killed run goes on.
+A fresh forward pass on its final tensor, in the dtype that the user runs, tells whether an image is fooled, and it must lie in the box.
 """
 
 from __future__ import annotations

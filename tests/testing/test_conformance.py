@@ -1,4 +1,7 @@
-"""The suite passes a correct attack and fails every saboteur; both are written here, apart from foolscope's attacks. Over 400 lines: every check has a saboteur of its own."""
+"""The suite passes a correct attack and fails every saboteur; both are written here, apart from foolscope's attacks.
+
+Over 400 lines: every check has a saboteur of its own.
+"""
 
 from __future__ import annotations
 

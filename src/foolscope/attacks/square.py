@@ -73,13 +73,13 @@ def square(
     if not 0 < share <= 1:
         raise InputError("share", "a number in (0, 1]", share)
     with attacked(model, inputs, labels, targets) as oracle:
-        best = Best.of(oracle.inputs)
+        best = Best(oracle.inputs)
         rows = oracle.undecided()
         for restart in range(restarts):
             if not len(rows):
                 break
             found = _search(oracle, rows, row.name, eps, steps, share, seed, restart * steps)
-            best.update(rows, *found)
+            best.take(rows, found.x, found.loss, found.fooled)
             rows = rows[~found.fooled]
     return best.x
 
@@ -116,7 +116,7 @@ def _search(
     origin, index = oracle.inputs[rows], oracle.index[rows]
     planes = origin.view(_planes(origin))
     begin, propose = (_stripes, _corners) if norm == "linf" else (_grid, _moved_mass)
-    best, live = Best.of(origin), torch.arange(len(rows), device=rows.device)
+    best, live = Best(origin), torch.arange(len(rows), device=rows.device)
     for step in range(steps):
         if step:
             side = (_share(step, steps, share) * planes[0, 0].numel()) ** 0.5
@@ -126,7 +126,7 @@ def _search(
             d = begin(planes, eps, lambda shape: rng.uniform(seed, index, first, shape))
         x = oracle.clip((planes[live] + d).view(-1, *origin.shape[1:]))
         margin, _ = oracle.value(x, rows[live])
-        best.update(live, x, margin, margin > 0)
+        best.take(live, x, margin, margin > 0)
         live = live[margin <= 0]
         if not len(live):
             break

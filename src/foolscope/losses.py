@@ -68,7 +68,9 @@ def margin(logits: Tensor, labels: Tensor, targets: Tensor | None = None, clean:
     return _of(logits, targets) - _best_other(logits, targets)
 
 
-def margin_slope(logits: Tensor, own: Tensor, size: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+def margin_slope(
+    logits: Tensor, own: Tensor, size: Tensor, base: Tensor, aim: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """`margin` times a factor and its gradient with respect to the logits, `(b,)` and `(b, c)`, in closed form: no graph, six operations.
 
     Args:
@@ -76,6 +78,7 @@ def margin_slope(logits: Tensor, own: Tensor, size: Tensor, base: Tensor) -> tup
         own: `(b, 1)`: the labels, or the targets.
         size: `(b, 1)`: the factor; negative for the targeted margin.
         base: `margin_base(...)`: the part of the gradient that does not depend on the logits.
+        aim: `(b, 1)`: the gradient is that of this class's logit, not of the rival's that is largest now.
 
     Example:
         >>> own, size = torch.tensor([[0]]), torch.tensor([[1.0]])
@@ -84,7 +87,7 @@ def margin_slope(logits: Tensor, own: Tensor, size: Tensor, base: Tensor) -> tup
     """
     rival = logits.scatter(1, own, -torch.inf).max(1, keepdim=True)
     value = rival.values * size - logits.gather(1, own) * size
-    return value.squeeze(1), base.scatter(1, rival.indices, size)
+    return value.squeeze(1), base.scatter(1, rival.indices if aim is None else aim, size)
 
 
 def margin_base(own: Tensor, size: Tensor, classes: int) -> Tensor:

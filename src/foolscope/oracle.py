@@ -35,6 +35,7 @@ class _Known(NamedTuple):
         scale: `(r, 1)`, of the logits.
         size: `(r, 1)`: scale, negative when targeted.
         base: `(r, c)`, from `margin_base`.
+        aim: `(r,)`, from `Oracle.aimed`, or None.
     """
 
     rows: Tensor
@@ -44,6 +45,7 @@ class _Known(NamedTuple):
     scale: Tensor
     size: Tensor
     base: Tensor
+    aim: Tensor | None
 
 
 class Answer(NamedTuple):
@@ -104,6 +106,7 @@ class Oracle:
         self.index = (torch.arange(count) if index is None else _integers("index", index, count)).to(like.device)
         self._tally = Tally(count)
         self._seen: _Known | None = None
+        self._aim: Tensor | None = None
         self._warned = False
         self._clean = None if clean is None else clean.to(like.device, like.dtype)
 
@@ -217,6 +220,12 @@ class Oracle:
         other.targets, other._seen = targets, None
         return other
 
+    def aimed(self, classes: Tensor) -> Oracle:
+        """The same images, counts and margins with gradients that lead to these classes `(b,)`: any wrong class is still a success."""
+        other = copy.copy(self)
+        other._aim, other._seen = classes, None
+        return other
+
     def slope(self, x: Tensor, rows: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and their directional derivative, both `(r, c)`, by forward-mode differentiation; counted as two forwards."""
         self._tally.add(rows, forwards=2)
@@ -229,13 +238,14 @@ class Oracle:
     def _steer(self, logits: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Margin and loss `(r,)`, and the loss's gradient with respect to the logits `(r, c)`."""
         known = self._known(rows)
-        reached, slope = margin_slope(logits, known.own, known.size, known.base)
+        aim = None if known.aim is None else known.aim[:, None]
+        reached, slope = margin_slope(logits, known.own, known.size, known.base, aim)
         if loss.name == "margin":
             return reached, reached, slope
         leaf, clean = logits.clone().requires_grad_(), self.clean[rows]
         with torch.enable_grad():
             seen, clean = (leaf * known.scale, clean * known.scale) if loss.homogeneous else (leaf, clean)
-            value = loss.function(seen, known.labels, known.targets, clean)
+            value = loss.function(seen, known.labels, known.targets if known.aim is None else known.aim, clean)
         return reached, value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
 
     def _known(self, rows: Tensor) -> _Known:
@@ -244,7 +254,8 @@ class Oracle:
             own, scale = (labels if targets is None else targets)[:, None], self._scale[rows]
             size = scale if targets is None else -scale
             base = margin_base(own, size, self.clean.shape[1])
-            self._seen = _Known(rows, labels, targets, own, scale, size, base)
+            aim = None if self._aim is None else self._aim[rows]
+            self._seen = _Known(rows, labels, targets, own, scale, size, base, aim)
         return self._seen
 
     def _mend(self, gradient: Tensor, rows: Tensor, loss: Loss) -> Tensor:

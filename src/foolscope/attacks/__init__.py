@@ -6,6 +6,7 @@ from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
 from foolscope.attacks.bim import bim
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
+from foolscope.attacks.hybrid import hybrid
 from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pgd import pgd
@@ -20,6 +21,7 @@ __all__ = [
     "bind",
     "fgsm",
     "fmn",
+    "hybrid",
     "list_attacks",
     "mi_fgsm",
     "noise",

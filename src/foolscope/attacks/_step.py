@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -45,6 +46,11 @@ def checked_count(name: str, value: int) -> int:
     if value < 1:
         raise InputError(name, "a whole number of at least 1", value)
     return value
+
+
+def cosine(size: float, steps: int) -> list[float]:
+    """Step sizes from `size` to 0 along a squared half cosine: they cross the ball at first and settle at the end."""
+    return [size / 4 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
 
 
 def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str, seed: int, draw: int) -> Tensor:

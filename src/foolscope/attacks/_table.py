@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.attacks import bim, fgsm, fmn, hybrid, mi_fgsm, noise, pgd, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -149,6 +149,17 @@ ATTACKS: dict[str, Attack] = {
             "restarts x steps f",
             "Andriushchenko et al. 2020",
             {"linf": 1.25, "l2": 2.0},
+        ),
+        Attack(
+            "hybrid",
+            hybrid.hybrid,
+            hybrid.NORMS,
+            FIXED,
+            True,
+            True,
+            "restarts x (steps g + 1 f) + rounds x (8 g + (flips + 2) f)",
+            "own",
+            _same(1.01, hybrid.NORMS),
         ),
         Attack("noise", noise.noise, noise.NORMS, CONTROL, True, False, "steps f", "control", {}),
     )

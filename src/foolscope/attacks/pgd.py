@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, mover, random_point
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, mover, random_point
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm
@@ -78,7 +77,7 @@ def pgd(
     checked_count("steps", steps), checked_count("restarts", restarts)
     if step_size is not None and not step_size > 0:
         raise InputError("step_size", "a positive number", step_size)
-    sizes = [step_size or eps / 2 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
+    sizes = [step_size] * steps if step_size else cosine(2 * eps, steps)
     with attacked(model, inputs, labels, targets) as oracle:
         best = Best(oracle.inputs)
         rows = oracle.undecided()
@@ -86,14 +85,14 @@ def pgd(
             if not len(rows):
                 break
             x = random_point(oracle, rows, row, eps, start, seed, restart)
-            found = _climb(oracle, rows, x, row, eps, sizes, momentum, get_loss(loss), early_stop)
+            found = climb(oracle, rows, x, row, eps, sizes, momentum, get_loss(loss), early_stop)
             best.take(rows, found.x, found.loss, found.fooled)
             if early_stop:
                 rows = rows[~found.fooled]
     return best.x
 
 
-def _climb(
+def climb(
     oracle: Oracle,
     rows: Tensor,
     x: Tensor,
@@ -104,7 +103,7 @@ def _climb(
     loss: Loss,
     early_stop: bool,
 ) -> Best:
-    """One restart from `x`: len(sizes) gradient steps and a last look."""
+    """One restart from `x`: as many gradient steps as there are sizes, and a last look; the best point of each of `rows`."""
     best, live = Best(x), torch.arange(len(rows), device=rows.device)  # positions in `rows` that still climb
     mine, heading = rows, torch.zeros_like(x) if momentum else x.new_zeros(len(x))
     move = mover(oracle, mine, norm, eps)

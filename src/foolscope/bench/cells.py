@@ -185,12 +185,12 @@ def _worked(group: list[Cell], cache: Path, python: Path) -> Iterable[dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job))
-        yield from _lines(
+        yield from lines(
             [str(python), "-m", "foolscope.bench.worker", str(path)], Path(folder) / "errors", first.threads
         )
 
 
-def _lines(command: list[str], log: Path, threads: int, path: tuple[str, ...] = ()) -> Iterable[dict[str, Any]]:
+def lines(command: list[str], log: Path, threads: int, path: tuple[str, ...] = ()) -> Iterable[dict[str, Any]]:
     """The JSON lines that a process of ours writes; it can import this package and what `path` holds."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join((str(PACKAGE.parent), *path)),

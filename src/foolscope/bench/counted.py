@@ -51,7 +51,8 @@ class Counted(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.inputs, self.labels, self.budget, self.mode = network, inputs, labels, budget, rows
-        self.forwards, self.backwards = torch.zeros(2, len(inputs), dtype=torch.int64)
+        self.forwards = torch.zeros(len(inputs), dtype=torch.int64)
+        self.backwards = torch.zeros(len(inputs), dtype=torch.int64)
         self.nearest = {norm: torch.full((len(inputs),), torch.inf) for norm in NORMS}
         self.told: list[Tensor] = []
         self.overhead = 0.0

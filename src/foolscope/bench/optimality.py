@@ -25,7 +25,8 @@ def reference(distances: Sequence[Floats]) -> Floats:
     Returns:
         `(n,)`.
     """
-    return np.minimum.reduce([np.asarray(d, np.float64) for d in distances])
+    best: Floats = np.min([np.asarray(d, np.float64) for d in distances], axis=0)
+    return best
 
 
 def local_optimality(distance: Floats, best: Floats) -> float:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from foolscope.attacks import ATTACKS
+from foolscope.auditing.battery import BATTERY
 from foolscope.errors import InputError
+from foolscope.norms import NORMS
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -59,26 +61,42 @@ def run_benchmarks(
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
     content: dict[str, Any] = {"environment": _where()}
     texts = [_line(content["environment"])]
+    if autoattack is not None:
+        checked_checkout(Path(autoattack))
     if peers:
         from foolscope.bench import contestants, peer_environment, peer_networks, quality
 
         wanted = peer_networks.named(network)
         ours = [contestants.ours(text) for text in attack] or None
         python = peer_environment.peer_python(folder / "peers", say)
-        rows = quality.quality_table(
+        compared = quality.quality_table(
             wanted,
             folder,
             python,
             samples=samples or 100,
-            norms=norm or tuple(quality.NORMS),
+            norms=norm or tuple(NORMS),
             budgets=budget or None,
             attacks=ours,
             progress=progress,
             say=say,
         )
-        content["quality"] = [_plain(asdict(row)) for row in rows]
-        content["best"] = quality.verdict(rows)
-        texts.append(quality.markdown(rows))
+        content["quality"] = [_plain(asdict(row)) for row in compared]
+        content["best"] = quality.verdict(compared)
+        texts.append(quality.markdown(compared))
+    if autoattack is not None:
+        from foolscope.bench import parity, peer_networks
+
+        rows = parity.parity_table(
+            [row for row in peer_networks.named(network) if row.eps],
+            folder,
+            Path(autoattack),
+            samples=samples or 200,
+            efforts=effort or tuple(BATTERY),
+            progress=progress,
+            say=say,
+        )
+        content["parity"] = [asdict(row) for row in rows]
+        texts.append(parity.markdown(rows))
     return content, "\n\n".join(texts)
 
 
@@ -106,6 +124,16 @@ def _check(
         raise InputError("--effort", "--autoattack PATH beside it", "none")
     if samples is not None and not peers and autoattack is None:
         raise InputError("--samples", "--peers or --autoattack PATH beside it", "none")
+
+
+def checked_checkout(path: Path) -> None:
+    """A folder from which AutoAttack can be imported.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not (path / "autoattack" / "autoattack.py").is_file():
+        raise InputError("--autoattack", "a checkout of AutoAttack, with autoattack/autoattack.py in it", str(path))
 
 
 def _where() -> dict[str, Any]:

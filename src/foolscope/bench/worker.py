@@ -1,7 +1,7 @@
 """Runs cells of the comparison in a process of its own, ours and the peers' alike: `python -m foolscope.bench.worker JOB.json`.
 
-The job names a folder with `images`, `labels` and the network's weights, and the cells to run. Each finished cell is a file, and a line of JSON on
-standard output. What a library prints goes to standard error.
+The job names a file with `images`, `labels` and the network's weights, and the cells to run. Each finished cell is a file, and a line of
+JSON on standard output. What a library prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from safetensors.torch import load_file
 from foolscope.bench.contestants import OURS, PEERS, Contestant, ours
 from foolscope.bench.counted import BudgetSpent, Counted
 from foolscope.bench.peer_networks import NETWORKS, frozen
-
 
 UNUSED = (
     "visdom",

@@ -184,7 +184,7 @@ ATTACKS: dict[str, Attack] = {
             "Andriushchenko et al. 2020",
             {"linf": 1.25, "l2": 2.0},
             {"linf": (1.05, inf), "l2": inf},
-            {"linf": (1.02, 1.5), "l2": inf},
+            {"linf": (1.02, 1.5), "l2": 2.5},
             "To find out whether gradients lie: it uses none, so that a success where pgd fails points to masking.",
         ),
         Attack(

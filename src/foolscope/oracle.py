@@ -178,6 +178,31 @@ class Oracle:
         self.state[slice(None) if len(rows) == len(self) else rows.cpu()] = state
         return Answer(reached, value, gradient)
 
+    def lead(self, x: Tensor, rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """A class's lead over the label, `(p,)` in rescaled logits, and its input gradient `(p, ...)`, for pairs of image and class.
+
+        Here `rows` `(p,)` may repeat, once for each of an image's `classes` `(p,)`; one forward and one backward a pair.
+        """
+        pairs = torch.bincount(rows.cpu(), minlength=len(self))
+        self.forwards += pairs
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self._run(x)
+        own, other, scale = self.labels[rows, None], classes[:, None], self._scale[rows]
+        seen = logits.detach() * scale
+        gradient = None
+        if logits.requires_grad:
+            self.backwards += pairs
+            slope = torch.zeros_like(seen).scatter_(1, own, -scale).scatter_(1, other, scale)
+            with foreign_code():
+                (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
+        gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
+        finite, dead = _health(gradient)
+        state = torch.where(finite, dead.to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
+        # An image's best gradient counts: it is dead only if all are.
+        self.state.scatter_reduce_(0, rows.cpu(), state, "amin", include_self=False)
+        return (seen.gather(1, other) - seen.gather(1, own)).squeeze(1), gradient.nan_to_num_(0.0, 0.0, 0.0)
+
     def value(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> tuple[Tensor, Tensor]:
         """Margin and loss, each `(r,)`, by a forward pass alone."""
         loss = get_loss(loss) if isinstance(loss, str) else loss

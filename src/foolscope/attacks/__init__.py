@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
 from foolscope.attacks.bim import bim
+from foolscope.attacks.cw import cw
+from foolscope.attacks.ddn import ddn
+from foolscope.attacks.deepfool import deepfool
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
 from foolscope.attacks.mi_fgsm import mi_fgsm
@@ -18,6 +21,9 @@ __all__ = [
     "Bound",
     "bim",
     "bind",
+    "cw",
+    "ddn",
+    "deepfool",
     "fgsm",
     "fmn",
     "list_attacks",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -138,6 +138,39 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Pintor et al. 2021",
             _same((1.01, 1.05), fmn.NORMS),
+        ),
+        Attack(
+            "ddn",
+            ddn.ddn,
+            ddn.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Rony et al. 2019",
+            _same((1.01, 1.05), ddn.NORMS),
+        ),
+        Attack(
+            "cw",
+            cw.cw,
+            cw.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 1 f",
+            "Carlini & Wagner 2017",
+            _same((1.01, 1.01), cw.NORMS),
+        ),
+        Attack(
+            "deepfool",
+            deepfool.deepfool,
+            deepfool.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps x ((candidates - 1) g + 1 f) + 1 f",
+            "Moosavi-Dezfooli et al. 2016",
+            _same((1.01, 1.01), deepfool.NORMS),
         ),
         Attack(
             "square",

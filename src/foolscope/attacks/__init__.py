@@ -9,6 +9,7 @@ from foolscope.attacks.ddn import ddn
 from foolscope.attacks.deepfool import deepfool
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
+from foolscope.attacks.lbfgs import lbfgs
 from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pgd import pgd
@@ -26,6 +27,7 @@ __all__ = [
     "deepfool",
     "fgsm",
     "fmn",
+    "lbfgs",
     "list_attacks",
     "mi_fgsm",
     "noise",

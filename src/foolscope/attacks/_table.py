@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, lbfgs, mi_fgsm, noise, pgd, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -171,6 +171,17 @@ ATTACKS: dict[str, Attack] = {
             "steps x ((candidates - 1) g + 1 f) + 1 f",
             "Moosavi-Dezfooli et al. 2016",
             _same((1.01, 1.01), deepfool.NORMS),
+        ),
+        Attack(
+            "lbfgs",
+            lbfgs.lbfgs,
+            lbfgs.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Szegedy et al. 2014",
+            _same((1.02, 1.05), lbfgs.NORMS),
         ),
         Attack(
             "square",

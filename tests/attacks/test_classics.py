@@ -148,7 +148,7 @@ def test_lbfgs_is_as_near_as_with_scipys_solver(loss):
 
 def test_cw_leads_by_kappa_in_the_models_own_logits_and_hardly_more():
     problem = affine_problem(32, norm="l2", dtype=torch.float64)
-    lead = -margin(problem.model(problem.inputs), problem.labels)
+    lead = -margin(problem.model(problem.inputs), problem.labels).detach()
     for kappa in (0.05, 0.2):
         found = cw(problem.model, problem.inputs, problem.labels, kappa=kappa)
         assert bool((margin(problem.model(found), problem.labels) > kappa).all())

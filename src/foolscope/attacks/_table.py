@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, hybrid, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, hybrid, lbfgs, mi_fgsm, noise, pgd, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -172,6 +172,62 @@ ATTACKS: dict[str, Attack] = {
             {"linf": 1.01, "l2": 1.01, "l1": (1.01, 2.5), "l0": inf},
             {"linf": (1.01, 1.7), "l2": (1.01, 1.6), "l1": (1.01, 1.5), "l0": (1.01, inf)},
             "To learn how far the nearest fooling image is, in any norm, without choosing an eps.",
+        ),
+        Attack(
+            "ddn",
+            ddn.ddn,
+            ddn.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Rony et al. 2019",
+            _same((1.01, 1.05), ddn.NORMS),
+            _same(inf, ddn.NORMS),
+            _same(inf, ddn.NORMS),
+            "A cheap first look at l2 distances; `fmn` and `cw` go further.",
+        ),
+        Attack(
+            "cw",
+            cw.cw,
+            cw.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 1 f",
+            "Carlini & Wagner 2017",
+            _same((1.01, 1.01), cw.NORMS),
+            _same(inf, cw.NORMS),
+            _same(inf, cw.NORMS),
+            "The strong and slow classic for l2 distances, and for examples that fool by a margin (`kappa`).",
+        ),
+        Attack(
+            "deepfool",
+            deepfool.deepfool,
+            deepfool.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps x ((candidates - 1) g + 1 f) + 1 f",
+            "Moosavi-Dezfooli et al. 2016",
+            _same((1.01, 1.01), deepfool.NORMS),
+            _same(inf, deepfool.NORMS),
+            _same(inf, deepfool.NORMS),
+            "The cheapest distances: a few passes for a rough upper bound on them.",
+        ),
+        Attack(
+            "lbfgs",
+            lbfgs.lbfgs,
+            lbfgs.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Szegedy et al. 2014",
+            _same((1.02, 1.05), lbfgs.NORMS),
+            _same(inf, lbfgs.NORMS),
+            _same(inf, lbfgs.NORMS),
+            "To repeat the papers' first attack; others find nearer images for the same passes.",
         ),
         Attack(
             "square",

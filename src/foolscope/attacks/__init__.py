@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
+from foolscope.attacks.apgd import apgd
 from foolscope.attacks.bim import bim
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
@@ -16,6 +17,7 @@ __all__ = [
     "ATTACKS",
     "Attack",
     "Bound",
+    "apgd",
     "bim",
     "bind",
     "fgsm",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.attacks import apgd, bim, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -127,6 +127,17 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Dong et al. 2018",
             _same(1.01, mi_fgsm.NORMS),
+        ),
+        Attack(
+            "apgd",
+            apgd.apgd,
+            apgd.NORMS,
+            FIXED,
+            True,
+            True,
+            "restarts x targeted_classes x (steps g + 1 f)",
+            "Croce & Hein 2020, 2021",
+            _same(1.01, apgd.NORMS),
         ),
         Attack(
             "fmn",

@@ -8,6 +8,7 @@ from foolscope.attacks.bim import bim
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
 from foolscope.attacks.mi_fgsm import mi_fgsm
+from foolscope.attacks.minimal import minimal
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pgd import pgd
 from foolscope.attacks.square import square
@@ -24,6 +25,7 @@ __all__ = [
     "fmn",
     "list_attacks",
     "mi_fgsm",
+    "minimal",
     "noise",
     "pgd",
     "square",

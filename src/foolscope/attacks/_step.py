@@ -98,8 +98,9 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
 def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size) -> Move:
     """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; may work in place.
 
-    `eps` and `size` are one number or one an image of the oracle, `(b,)`. linf: by size * sign(g), clipped. l2 and l1: by the steepest step of that size (`stride`), then back onto ball and box
-    by the exact projection; in l1 that moves the components of largest |g|, each as far as the box allows.
+    `eps` and `size` are one number or one an image of the oracle, `(b,)`. linf: by size * sign(g), clipped. l2 and l1: by the steepest
+    step of that size (`stride`), then back onto ball and box by the exact projection; in l1 that moves the components of largest |g|,
+    each as far as the box allows.
     """
     origin = oracle.inputs[rows]
     eps = of_rows(eps, rows)

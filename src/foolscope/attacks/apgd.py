@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
 from foolscope.attacks._step import (
+    ROUNDING,
     checked_count,
     checked_eps,
     checked_norm,
@@ -62,12 +63,12 @@ def apgd(
 ) -> Tensor:
     """Auto-PGD: ascent with inertia whose steps halve, image by image, where the loss has stopped rising; then from the best point on.
 
-    linf, l2: ``z = project(x + a * direction(g));  x <- project(x + 3/4 * (z - x) + 1/4 * (x - x_old))``, a = 2 eps at first. At checkpoints
+    linf, l2: ``z = project(x + a * direction(g));  x <- project(x + 3/4 * (z - x) + 1/4 * (x - x_old))``, a = 2 eps first. At checkpoints
     (after 22 % of the steps, each window 3 % shorter, down to 6 %) a halves, and x goes back to the best point, if fewer than 3/4 of the
     window's steps raised the loss, or if neither the step nor the best loss has changed since the last checkpoint.
-    l1: ``x <- project(x + a * sign(g_k) / k)`` on the k components of largest gradient, projected exactly onto ball and box. Every 4 % of the
-    steps k becomes the number of components changed at the best point / 1.5; where that has fallen by 5 %, a is eps again and x the best
-    point; elsewhere a falls by 1.5, down to eps / 10.
+    l1: ``x <- project(x + a * sign(g_k) / k)`` on the k components of largest gradient that have room. Every 4 % of the steps k becomes the
+    number of components changed at the best point / 1.5; where that has fallen by 5 %, a is eps again and x the best point; elsewhere a
+    falls by 1.5, down to eps / 10.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -244,7 +245,7 @@ def _first_pace(norm: Norm, x: Tensor, eps: Tensor) -> _Pace:
 def _check(pace: _Pace, norm: Norm, best: Best, origin: Tensor, window: int) -> tuple[_Pace, Tensor]:
     """The pace after a checkpoint, and which rows go back to their best point."""
     if norm.name == "l1":
-        changed = (best.x != origin).flatten(1).sum(1).to(pace.size)
+        changed = ((best.x - origin).abs() > ROUNDING).flatten(1).sum(1).to(pace.size)
         fewer = changed < L1_NARROWER * pace.seen
         size = torch.where(fewer, pace.largest, (pace.size / L1_SHORTER).maximum(pace.largest / L1_SHORTEST))
         return pace._replace(size=size, seen=changed, moved=changed / L1_SPARSER), fewer
@@ -280,7 +281,7 @@ def _ascent(oracle: Oracle, rows: Tensor, norm: Norm, eps: Tensor) -> Ascent:
     def sparse(x: Tensor, old: Tensor, g: Tensor, pace: _Pace, inertia: float) -> Tensor:
         # The k-th largest slope of those that have room sets the threshold: what sits at a wall must not use up the k.
         d, slope = x - origin, g.abs()
-        free = torch.where(torch.where(g > 0, upper - d, d - lower) > 0, slope, 0).flatten(1)
+        free = torch.where(torch.where(g > 0, upper - d, d - lower) > ROUNDING, slope, 0).flatten(1)
         k = pace.moved.long().clamp(1, free.shape[1])
         threshold = free.sort(1, descending=True).values.gather(1, k[:, None] - 1).squeeze(1)
         return back(d + g.sign_() * spread(pace.size / k, x) * (slope >= spread(threshold, x)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
 from foolscope.attacks.apgd import apgd
 from foolscope.attacks.bim import bim
+from foolscope.attacks.equal_footing import equal_footing
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
 from foolscope.attacks.mi_fgsm import mi_fgsm
@@ -21,6 +22,7 @@ __all__ = [
     "apgd",
     "bim",
     "bind",
+    "equal_footing",
     "fgsm",
     "fmn",
     "list_attacks",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import apgd, bim, fgsm, fmn, mi_fgsm, minimal, noise, pgd, square, step_ll
+from foolscope.attacks import apgd, bim, equal_footing, fgsm, fmn, mi_fgsm, minimal, noise, pgd, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -149,6 +149,17 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Pintor et al. 2021",
             _same((1.01, 1.05), fmn.NORMS),
+        ),
+        Attack(
+            "equal_footing",
+            equal_footing.equal_footing,
+            equal_footing.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Ozbulak et al. 2020",
+            _same((1.1, 1.2), equal_footing.NORMS),
         ),
         Attack(
             "minimal",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ STRIDE = (
 )
 ROUNDING = 1e-6  # room that is only the rounding of image plus perturbation
 STARTS = ("clean", "uniform", "corner")
-Move = Callable[[Tensor, Tensor, float], Tensor]
+Move = Callable[[Tensor, Tensor, Size], Tensor]
 
 
 def checked_norm(name: str, norm: str, allowed: tuple[str, ...]) -> Norm:
@@ -34,11 +35,29 @@ def checked_box(oracle: Oracle, norm: Norm) -> None:
         raise InputError("bounds", "a box in l0", "none")
 
 
-def checked_eps(eps: float) -> float:
-    """`eps` itself, if it is a positive number."""
+@overload
+def checked_eps(eps: float) -> float: ...
+@overload
+def checked_eps(eps: Tensor) -> Tensor: ...
+def checked_eps(eps: Size) -> Size:
+    """`eps` itself, if it is a positive number; or one an image, `(b,)`."""
+    if isinstance(eps, Tensor) and eps.ndim:
+        if eps.ndim > 1 or not bool((torch.isfinite(eps) & (eps > 0)).all()):
+            raise InputError("eps", "a positive number, or one an image", eps.tolist())
+        return eps
     if not eps > 0 or eps == float("inf"):
-        raise InputError("eps", "a positive number", eps)
+        raise InputError("eps", "a positive number", float(eps))
     return float(eps)
+
+
+def of_rows(value: Size, rows: Tensor) -> Size:
+    """These rows' share of a value that may differ from image to image, `(b,)`."""
+    return value[rows] if isinstance(value, Tensor) else value
+
+
+def spread(value: Size, like: Tensor) -> Size:
+    """A value of each row, `(r,)`, so that it multiplies `like`, `(r, ...)`."""
+    return value.to(like).view(-1, *[1] * (like.ndim - 1)) if isinstance(value, Tensor) else value
 
 
 def checked_count(name: str, value: int) -> int:
@@ -56,7 +75,7 @@ def cosine(size: float, steps: int) -> list[float]:
 def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str, seed: int, draw: int) -> Tensor:
     """A starting point for each row: the image itself, uniform in the ball, or a corner of it (a point of its surface); in the box.
 
-    Draws 3 * draw to 3 * draw + 2 of each image belong to restart number `draw`.
+    `eps` is one number or one an image of the oracle, `(b,)`. Draws 3 * draw to 3 * draw + 2 of each image belong to restart number `draw`.
     """
     if start not in STARTS:
         raise InputError("start", "a starting point", start, STARTS)
@@ -67,6 +86,7 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     precise = torch.promote_types(x.dtype, torch.float32)  # half precision has too few distinct draws
     u = rng.uniform(seed, index, 3 * draw, shape, precise)
     radius = rng.uniform(seed, index, 3 * draw + 1, (), precise)
+    eps = of_rows(eps, rows)
     d = norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)
     return oracle.clip(x + norm.project(d.to(x.dtype), eps, *oracle.box(rows)))
 
@@ -78,31 +98,41 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
     """
     step = norm.steepest(gradient, size, lower - d, upper - d)
     limited = torch.where(gradient > 0, upper - d, d - lower) <= ROUNDING * (1 + d.abs())
-    pressure = gradient.sign() * torch.as_tensor(size, dtype=d.dtype, device=d.device).view(-1, *[1] * (d.ndim - 1))
-    return torch.where(limited, pressure, step)
+    return torch.where(limited, gradient.sign() * spread(size, d), step)
 
 
-def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
+def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size) -> Move:
     """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; spoils the gradient, not `x`.
 
-    linf: by size * sign(g), clipped. l2 and l1: by the steepest step of that size (`stride`), then back onto ball and box
-    by the exact projection; in l1 that moves the components of largest |g|, each as far as the box allows.
+    `eps` and `size` are one number or one an image of the oracle, `(b,)`. linf: by size * sign(g), clipped. l2 and l1: by the steepest
+    step of that size (`stride`), then back onto ball and box by the exact projection; in l1 that moves the components of largest |g|,
+    each as far as the box allows.
     """
     origin = oracle.inputs[rows]
+    eps = of_rows(eps, rows)
     if norm.name == "linf":
-        low, high = origin - eps, origin + eps
-        if oracle.bounds is not None:
-            low, high = low.clamp_(*oracle.bounds), high.clamp_(*oracle.bounds)
+        low, high = limits(oracle, origin, eps)
 
-        def clipped(x: Tensor, g: Tensor, size: float) -> Tensor:
-            moved = torch.add(x, g.sign_(), alpha=size)
+        def clipped(x: Tensor, g: Tensor, size: Size) -> Tensor:
+            step = of_rows(size, rows)
+            moved = (
+                g.sign_().mul_(spread(step, x)).add_(x)
+                if isinstance(step, Tensor)
+                else torch.add(x, g.sign_(), alpha=step)
+            )
             return torch.clamp(moved, low, high, out=moved)
 
         return clipped
     lower, upper = oracle.box(rows)
 
-    def move(x: Tensor, g: Tensor, size: float) -> Tensor:
-        d = x - origin
-        return oracle.clip(origin + norm.project(d + stride(norm, g, size, d, lower, upper), eps, lower, upper))
+    def move(x: Tensor, g: Tensor, size: Size) -> Tensor:
+        d, step = x - origin, of_rows(size, rows)
+        return oracle.clip(origin + norm.project(d + stride(norm, g, step, d, lower, upper), eps, lower, upper))
 
     return move
+
+
+def limits(oracle: Oracle, origin: Tensor, eps: Size) -> tuple[Tensor, Tensor]:
+    """The lowest and highest values, `(r, ...)`, of the linf balls around `origin` and the box together."""
+    ball = spread(eps, origin)
+    return oracle.clip(origin - ball), oracle.clip(origin + ball)

@@ -269,7 +269,7 @@ ATTACKS: dict[str, Attack] = {
             True,
             "steps g + 2 f",
             "Ozbulak et al. 2020",
-            _same((1.1, 1.2), equal_footing.NORMS),
+            _same((1.1, 1.3), equal_footing.NORMS),
             _same(inf, equal_footing.NORMS),
             _same(inf, equal_footing.NORMS),
             "To study what a loss does to the perturbation; not to measure robustness.",

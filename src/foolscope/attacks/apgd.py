@@ -66,8 +66,8 @@ def apgd(
     (after 22 % of the steps, each window 3 % shorter, down to 6 %) a halves, and x goes back to the best point, if fewer than 3/4 of the
     window's steps raised the loss, or if neither the step nor the best loss has changed since the last checkpoint.
     l1: ``x <- project(x + a * sign(g_k) / k)`` on the k components of largest gradient that have room. Every 4 % of the steps k becomes the
-    number of components changed at the best point / 1.5; where that has fallen by 5 %, a is eps again and x the best point; elsewhere a
-    falls by 1.5, down to eps / 10.
+    number of components changed at the best point, but not as far as the box allows, / 1.5; where that has fallen by 5 %, a is eps again
+    and x the best point; elsewhere a falls by 1.5, down to eps / 10.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -101,7 +101,8 @@ def apgd(
 
     References:
         Croce & Hein 2020, arXiv:2003.01690, alg. 1, eq. 6 and sec. 4 (targets); l1: Croce & Hein 2021, arXiv:2103.01208, alg. 1 and
-        prop. 2.1. Projections in l2 are exact for ball and box together, and steps aware of the box; the start is our own.
+        prop. 2.1. Projections in l2 are exact for ball and box together, and steps aware of the box; the start is our own; so is
+    that in l1 components at a wall do not count as changed (with them, k stays too large where the box binds).
     """
     row, ascent_loss = checked_norm("apgd", norm, NORMS), get_loss(loss)
     eps = checked_eps(eps)
@@ -183,7 +184,7 @@ def _climb(
         pace = pace._replace(loss=value, rises=pace.rises + (value > pace.loss))
         if step in checkpoints:
             at = best.x[live]
-            pace, back = _check(pace, norm, at, best.loss[live], oracle.inputs[mine], step - since)
+            pace, back = _check(pace, norm, at, best.loss[live], oracle, mine, step - since)
             x, gradient = torch.where(back, at, x), torch.where(back, slope.x[live], gradient)
             since = step
         x, old = ascend(x, old, gradient, pace, INERTIA if step else 0.0), x
@@ -212,11 +213,15 @@ def _first_pace(norm: Norm, x: Tensor, eps: Tensor) -> _Pace:
     return _Pace(size, size, nothing + torch.inf, nothing, seen, nothing > -1, moved)
 
 
-def _check(pace: _Pace, norm: Norm, best: Tensor, loss: Tensor, origin: Tensor, window: int) -> tuple[_Pace, Tensor]:
+def _check(
+    pace: _Pace, norm: Norm, best: Tensor, loss: Tensor, oracle: Oracle, rows: Tensor, window: int
+) -> tuple[_Pace, Tensor]:
     """The pace after a checkpoint, and which rows go back to their best point, `(r, 1, ...)`."""
-    view = (-1, *[1] * (origin.ndim - 1))
+    view = (-1, *[1] * (best.ndim - 1))
     if norm.name == "l1":
-        changed = ((best - origin).abs() > ROUNDING).flatten(1).sum(1).to(pace.size)
+        # Components at a wall do not count: k must be able to fall to the few that are still to be settled.
+        d, (lower, upper) = best - oracle.inputs[rows], oracle.box(rows)
+        changed = ((d.abs() > ROUNDING) & (d - lower > ROUNDING) & (upper - d > ROUNDING)).flatten(1).sum(1).to(d)
         fewer = changed < L1_NARROWER * pace.seen
         size = torch.where(fewer, pace.largest, (pace.size / L1_SHORTER).maximum(pace.largest / L1_SHORTEST))
         return pace._replace(size=size, seen=changed, moved=changed / L1_SPARSER), fewer.view(view)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import overload
 
 import torch
 from torch import Tensor
@@ -35,24 +34,22 @@ def checked_box(oracle: Oracle, norm: Norm) -> None:
         raise InputError("bounds", "a box in l0", "none")
 
 
-@overload
-def checked_eps(eps: float) -> float: ...
-@overload
-def checked_eps(eps: Tensor) -> Tensor: ...
-def checked_eps(eps: Size) -> Size:
-    """`eps` itself, if it is a positive number; or one an image, `(b,)`."""
-    if isinstance(eps, Tensor) and eps.ndim:
-        if eps.ndim > 1 or not bool((torch.isfinite(eps) & (eps > 0)).all()):
-            raise InputError("eps", "a positive number, or one an image", eps.tolist())
-        return eps
-    if not eps > 0 or eps == float("inf"):
-        raise InputError("eps", "a positive number", float(eps))
-    return float(eps)
+def checked_eps(eps: Size, images: int, name: str = "eps") -> Size:
+    """`eps` itself, if it is a positive number, or one an image, `(b,)`; then in double precision, as Python's numbers are."""
+    if not isinstance(eps, Tensor) or not eps.ndim:
+        if not eps > 0 or eps == math.inf:
+            raise InputError(name, "a positive number", float(eps))
+        return float(eps)
+    if eps.shape != (images,):
+        raise InputError(name, f"one number, or {images}, one an image", f"a tensor of shape {tuple(eps.shape)}")
+    if not bool(((eps > 0) & (eps < math.inf)).all()):
+        raise InputError(name, "positive numbers", eps.tolist())
+    return eps.detach().double()
 
 
 def of_rows(value: Size, rows: Tensor) -> Size:
     """These rows' share of a value that may differ from image to image, `(b,)`."""
-    return value[rows] if isinstance(value, Tensor) else value
+    return value.to(rows.device)[rows] if isinstance(value, Tensor) else value
 
 
 def spread(value: Size, like: Tensor) -> Size:
@@ -67,7 +64,7 @@ def checked_count(name: str, value: int) -> int:
     return value
 
 
-def cosine(size: float, steps: int) -> list[float]:
+def cosine(size: Size, steps: int) -> list[Size]:
     """Step sizes from `size` to 0 along a squared half cosine: they cross the ball at first and settle at the end."""
     return [size / 4 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
 

@@ -87,7 +87,7 @@ class Bound:
         """Steps an image may get, all restarts together; 1 for an attack without steps."""
         parameters = _options(self.function, self.options.get("attack"))
         total = 1
-        for key in ("steps", "restarts", "targeted_classes", "rounds"):
+        for key in ("steps", "restarts", "targeted_classes", "rounds", "radii"):
             if key in parameters:
                 total *= max(1, int(self.options.get(key, parameters[key].default)))
         return total
@@ -281,7 +281,7 @@ ATTACKS: dict[str, Attack] = {
             MINIMAL,
             True,
             True,
-            "1 g + rounds x (the inner attack + 1 f)",
+            "1 g + radii x (the inner attack + 1 f)",
             "bisection on eps",
             _same((1.01, 1.02), minimal.NORMS),
             _same(inf, minimal.NORMS),

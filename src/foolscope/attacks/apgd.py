@@ -105,7 +105,7 @@ def apgd(
     that in l1 components at a wall do not count as changed (with them, k stays too large where the box binds).
     """
     row, ascent_loss = checked_norm("apgd", norm, NORMS), get_loss(loss)
-    eps = checked_eps(eps)
+    eps = checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts)
     if targeted_classes < 0 or (targeted_classes and targets is not None):
         raise InputError(

@@ -28,7 +28,7 @@ def minimal(
     targets: Tensor | None = None,
     norm: str = "linf",
     attack: str = "apgd",
-    rounds: int = 10,
+    radii: int = 10,
     seed: int = 0,
     **options: Any,
 ) -> Tensor:
@@ -44,7 +44,7 @@ def minimal(
         targets: `(b,)`; fooled then means classified as the target.
         norm: linf, l2 or l1, if `attack` has it.
         attack: a fixed-eps attack that takes an eps an image.
-        rounds: how often it is run.
+        radii: how many are tried, each by one run of the attack.
         seed: of its random draws.
         **options: of `attack`, all but eps: `minimal:attack=apgd,steps=20` on the command line.
 
@@ -66,7 +66,7 @@ def minimal(
         Bisection on the radius is folklore; the linear estimate and the exact crossing are our own.
     """
     row, inner = checked_norm("minimal", norm, NORMS), inner_attack(attack)
-    checked_norm(attack, norm, inner.norms), checked_count("rounds", rounds)
+    checked_norm(attack, norm, inner.norms), checked_count("radii", radii)
     for key in options.keys() - inner_options(attack):
         raise InputError(f"minimal:{key}", f"an option of {attack}", f"{key}={options[key]}", inner_options(attack))
     with attacked(model, inputs, labels, targets) as oracle:
@@ -80,7 +80,7 @@ def minimal(
         most = nearest.clone() if oracle.bounds is None else row.size(upper.maximum(-lower))
         radius, near = torch.where(first > 0, first, 1.0).minimum(most), origin.clone()
         eps = first.new_ones(len(oracle))
-        for _ in range(rounds):
+        for _ in range(radii):
             eps[rows] = radius
             x = inner.function(oracle, oracle.inputs, oracle.labels, norm=norm, eps=eps, seed=seed, **options)[rows]
             size, fooled = row.size(x - origin), oracle.value(x, rows)[0] > 0

@@ -101,8 +101,8 @@ def apgd(
 
     References:
         Croce & Hein 2020, arXiv:2003.01690, alg. 1, eq. 6 and sec. 4 (targets); l1: Croce & Hein 2021, arXiv:2103.01208, alg. 1 and
-        prop. 2.1. Projections in l2 are exact for ball and box together, and steps aware of the box; the start is our own; so is
-    that in l1 components at a wall do not count as changed (with them, k stays too large where the box binds).
+        prop. 2.1. Projections in l2 are exact for ball and box together, and steps aware of the box; the start is our own; so is that
+        in l1 components at a wall do not count as changed (with them, k stays too large where the box binds).
     """
     row, ascent_loss = checked_norm("apgd", norm, NORMS), get_loss(loss)
     eps = checked_eps(eps, len(inputs))

@@ -186,8 +186,8 @@ ATTACKS: dict[str, Attack] = {
             "restarts x targeted_classes x (steps g + 1 f)",
             "Croce & Hein 2020, 2021",
             _same(1.01, apgd.NORMS),
-            _same(inf, apgd.NORMS),
-            _same(inf, apgd.NORMS),
+            {"linf": (1.02, 1.15), "l2": 1.01, "l1": 1.02},
+            {"linf": (1.02, 1.8), "l2": (1.02, 1.6), "l1": (1.02, 1.8)},
             "AutoAttack's own gradient attack, to compare with published numbers; `hybrid` finds more for less.",
         ),
         Attack(
@@ -284,8 +284,8 @@ ATTACKS: dict[str, Attack] = {
             "1 g + radii x (the inner attack + 1 f)",
             "bisection on eps",
             _same((1.01, 1.02), minimal.NORMS),
-            _same(inf, minimal.NORMS),
-            _same(inf, minimal.NORMS),
+            {"linf": (1.02, 1.08), "l2": 1.01, "l1": 1.01},
+            {"linf": (1.01, 2.1), "l2": (1.01, 1.5), "l1": (1.01, 2.0)},
             "To turn any attack at a given eps into distances.",
         ),
         Attack(

@@ -28,7 +28,7 @@ def hybrid(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 15,
     restarts: int = 9,
     finish: int = 40,
@@ -50,7 +50,7 @@ def hybrid(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target, and every climb leads there.
         norm: linf, l2 or l1 (without flips).
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: gradient steps of each climb.
         restarts: climbs, each to another class; more than there are wrong classes begin again with the likeliest.
         finish: gradient steps of the longer climb.
@@ -76,7 +76,7 @@ def hybrid(
         Own. Climbs to several classes: Croce & Hein 2020, arXiv:2003.01690, sec. 4. Flips: Andriushchenko et al. 2020, arXiv:1912.00049,
         alg. 2, which begins at stripes.
     """
-    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps)
+    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts), checked_count("finish", finish)
     checked_count("flips", flips)
     if rounds < 0:

@@ -84,13 +84,13 @@ class Bound:
 
     @property
     def budget(self) -> int:
-        """Steps an image may get, all restarts together; 1 for an attack without steps."""
+        """Steps an image may get, all restarts together; 1 for an attack without steps. Of `hybrid`, those of its climbs."""
         parameters = _options(self.function, self.options.get("attack"))
         total = 1
-        for key in ("steps", "restarts", "targeted_classes", "rounds", "radii"):
+        for key in ("steps", "restarts", "targeted_classes", "radii"):
             if key in parameters:
                 total *= max(1, int(self.options.get(key, parameters[key].default)))
-        return total
+        return total + (int(self.options.get("finish", parameters["finish"].default)) if "finish" in parameters else 0)
 
     @property
     def text(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foolscope.errors import InputError
-from foolscope.explaining import logit_gaps
+from foolscope.explaining import linear_response, logit_gaps
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.scene import Scene
 
@@ -29,7 +29,11 @@ class Row:
 
 
 EXPLANATIONS: dict[str, Row] = {
-    row.slug: row for row in (Row("logit_gaps", logit_gaps.explain, True, "Cubuk et al. 2017"),)
+    row.slug: row
+    for row in (
+        Row("linear_response", linear_response.explain, True, "Cubuk et al. 2017"),
+        Row("logit_gaps", logit_gaps.explain, True, "Cubuk et al. 2017"),
+    )
 }
 
 

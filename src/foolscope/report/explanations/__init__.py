@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foolscope.report.background import notes_section, settings_section
-from foolscope.report.explanations import logit_gaps
+from foolscope.report.explanations import linear_response, logit_gaps
 from foolscope.report.render import render_page
 from foolscope.report.section import Cell, Column, Section, Table
 from foolscope.report.wording import plural, short
 
 Record = Mapping[str, Any]
 
-SECTIONS: dict[str, Callable[[Record], Section]] = {"logit_gaps": logit_gaps.section}
+SECTIONS: dict[str, Callable[[Record], Section]] = {
+    "linear_response": linear_response.section,
+    "logit_gaps": logit_gaps.section,
+}
 
 
 def explanation_sections(record: Record) -> list[Section]:

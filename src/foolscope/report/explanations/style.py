@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from foolscope.report.charts import HEIGHT, finished
 
@@ -11,6 +11,7 @@ from foolscope.report.charts import HEIGHT, finished
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b86aa0", "#8a7a00")
 QUIET = "#8a877f"  # references and diagonals
 DASHES = {"solid": [1, 0], "dashed": [6, 4], "dotted": [2, 3]}
+T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -27,7 +28,15 @@ def axis(
     return {"shorthand": f"{field}:Q", "title": title, "scale": scale, "axis": ticks}
 
 
-def lines(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Sequence[str], dash: str = "") -> Any:
+def lines(
+    rows: Rows,
+    x: Mapping[str, Any],
+    y: Mapping[str, Any],
+    *,
+    names: Sequence[str],
+    dash: str = "",
+    steps: bool = False,
+) -> Any:
     """Lines through rows, coloured by their `name`, in the order of `names`; `dash` is the field that says solid, dashed or dotted."""
     import altair as alt
 
@@ -37,7 +46,11 @@ def lines(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Sequ
         scale = alt.Scale(domain=strokes, range=[*DASHES.values()][: len(strokes)])
         legend = alt.Legend(title=None, orient="top", symbolStrokeColor=QUIET)
         encoding["strokeDash"] = alt.StrokeDash(f"{dash}:N", scale=scale, legend=legend)
-    return alt.Chart(alt.InlineData(values=list(rows))).mark_line(strokeWidth=2, clip=True).encode(**encoding)
+    return (
+        alt.Chart(alt.InlineData(values=list(rows)))
+        .mark_line(strokeWidth=2, clip=True, interpolate="step-after" if steps else "linear")
+        .encode(**encoding)
+    )
 
 
 def points(
@@ -85,3 +98,15 @@ def _colour(names: Sequence[str]) -> Any:
     legend = alt.Legend(title=None, orient="top", symbolOpacity=1) if len(names) > 1 else None
     scale = alt.Scale(domain=list(names), range=list(PALETTE[: len(names)]))
     return alt.Color("name:N", scale=scale, legend=legend)
+
+
+def spread(rows: Sequence[T], most: int) -> list[T]:
+    """At most so many of the rows, evenly spread, the first and the last among them.
+
+    Example:
+        >>> spread("abcdefg", 3)
+        ['a', 'd', 'g']
+    """
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]

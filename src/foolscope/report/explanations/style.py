@@ -110,3 +110,14 @@ def spread(rows: Sequence[T], most: int) -> list[T]:
     if len(rows) <= most:
         return list(rows)
     return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
+
+
+def span(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of a logarithmic axis over positive values: a little beyond all but the smallest 1 %, which may lie decades away.
+
+    Example:
+        >>> span([1e-9, *[1.0] * 99, 2.0])
+        (0.8, 2.5)
+    """
+    ordered = sorted(values) or [1.0]
+    return ordered[len(ordered) // 100] * 0.8, ordered[-1] * 1.25

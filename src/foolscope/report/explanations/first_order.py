@@ -39,7 +39,7 @@ def section(entry: Record) -> Section:
                 Column("Proved fooled", numeric=True),
             ),
             tuple(_row(row) for row in series["by_rivals"]),
-            note=f"Attacks find {percent(series['fooled'])} of the images within eps {series['eps']:.4g}. Forwards and backwards are passes.",
+            note=f"Attacks find {percent(series['fooled'])} within eps {series['eps']:.4g}. Forwards and backwards count as passes.",
         ),
         method=entry["method"],
     )

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import ATTACKS, Bound, bind
 from foolscope.auditing.run import Audit, run_audit
-from foolscope.data import DataSet, fingerprint, from_loader, from_tensors, open_data
+from foolscope.data import fingerprint
 from foolscope.errors import InputError
 from foolscope.evaluation import Evaluation, run_evaluation
 from foolscope.foreign import foreign_code, loaded_object
+from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
 from foolscope.ledger import Progress
-from foolscope.models import load_model, wrap
-from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.norms import get_norm
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
-from foolscope.subject import Subject, checked_eps
+from foolscope.subject import checked_eps
 from foolscope.verification import Claim, read_record, run_verification
-
-Bounds = tuple[float, float] | None
-Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -91,11 +84,11 @@ def audit(
     """
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
-    _checked_seed(seed)
+    checked_seed(seed)
     with ExitStack() as stack:
-        images = _data(data, samples, resize, crop, bounds)
+        images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
-        subject = _subject(model, weights, mean, std, device, seed)
+        subject = subject_of(model, weights, mean, std, device, seed)
         return run_audit(
             subject,
             images,
@@ -156,16 +149,16 @@ def evaluate(
     """
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
-    _checked_seed(seed)
+    checked_seed(seed)
     with ExitStack() as stack:
         known = attack.partition(":")[0] in ATTACKS
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
-        images = _data(data, samples, resize, crop, bounds)
+        images = data_of(data, samples, resize, crop, bounds)
         given: dict[str, Any] = {"norm": norm, "seed": seed} | ({"eps": radius} if radius is not None else {})
         if radius is None and norm == "linf" and not minimal:
             given["eps"] = checked_eps(norm, None, images.shape, bounds)
         bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
-        subject = _subject(model, weights, mean, std, device, seed)
+        subject = subject_of(model, weights, mean, std, device, seed)
         return run_evaluation(
             subject,
             images,
@@ -208,8 +201,8 @@ def verify(
     """
     record = read_record(Path(folder))
     bounds = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
-    images = _data(data, record["n"], resize, crop, bounds)
-    subject = _subject(model, weights, mean, std, device, record["seed"])
+    images = data_of(data, record["n"], resize, crop, bounds)
+    subject = subject_of(model, weights, mean, std, device, record["seed"])
     return run_verification(Path(folder), record, subject, images, fingerprint(images), progress)
 
 
@@ -231,51 +224,5 @@ def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound
     return bind(text, guarded, **given)
 
 
-def _checked_seed(seed: int) -> None:
-    if not -(2**63) <= seed < 2**63:
-        raise InputError("--seed", "a whole number of at most 64 bits", seed)
-
-
 def _folder(out: str | Path | None, stack: ExitStack) -> Path:
     return Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
-
-
-def _data(data: Data, samples: int | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet:
-    if isinstance(data, str):
-        return open_data(data, samples=samples, resize=resize, crop=crop, bounds=bounds)
-    for option, value in (("--resize", resize), ("--crop", crop)):
-        if value is not None:
-            raise InputError(option, "nothing for images that are given as tensors", value)
-    if isinstance(data, DataSet):
-        if samples is not None and samples < 1:
-            raise InputError("--samples", "a whole number of at least 1", samples)
-        return replace(data, labels=data.labels[:samples])
-    if isinstance(data, tuple) and len(data) == 2:
-        return from_tensors(*data, bounds=bounds, samples=samples)
-    if not hasattr(data, "__iter__"):
-        expected = "a DATA text, (images, labels), a DataLoader or another iterable of batches, or a DataSet"
-        raise InputError("DATA", expected, f"a {type(data).__name__}")
-    return from_loader(data, bounds=bounds, samples=samples)
-
-
-def _subject(
-    model: str | nn.Module,
-    weights: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    device: str | None,
-    seed: int,
-) -> Subject:
-    if isinstance(model, str):
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed)
-        name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
-        file = Path(model.rpartition(":")[0])
-        source = hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
-        return Subject(loaded.module, name, loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source)
-    if not isinstance(model, nn.Module):
-        raise InputError("MODEL", "a torch.nn.Module or a MODEL text", f"a {type(model).__name__}")
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    adapted = wrap(model, mean=mean, std=std)
-    subject = Subject(adapted, type(model).__name__, parameters, weights_fingerprint(adapted))
-    return replace(subject, notes=())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
-from foolscope.losses import Loss, get_loss, margin, margin_base, margin_slope
+from foolscope.losses import LOSSES, Loss, get_loss, margin, margin_base, margin_slope
 from foolscope.tally import NOT_FINITE, OK, ZERO, Tally
 from foolscope.untouched import untouched
 
@@ -191,23 +191,21 @@ class Oracle:
     def gradient(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> Answer:
         """Loss and input gradient; one forward and one backward an image (none where the model cuts the graph)."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
-        self._tally.add(rows, forwards=1)
-        x = x.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self._run(x)
+        x, logits = self._trace(x, rows)
         reached, value, slope = self._steer(logits.detach(), rows, loss)
-        gradient = None
-        if logits.requires_grad:  # a model that cuts the graph (no_grad, detach, rounding to integers) counts as flat
-            self._tally.add(rows, backwards=1)
-            with foreign_code():
-                (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
-        # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
-        gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
-        if _healthy(gradient):
-            self._tally.note(rows, OK)
-        else:
-            gradient = self._mend(gradient, rows, loss)
-        return Answer(reached, value, gradient)
+        return Answer(reached, value, self._pull_back(x, logits, slope, rows, loss))
+
+    def lead(self, x: Tensor, rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """A class's lead over the label, `(p,)` in rescaled logits, and its input gradient `(p, ...)`, for pairs of image and class.
+
+        Here `rows` `(p,)` may repeat, once for each of an image's `classes` `(p,)`; one forward and one backward a pair.
+        """
+        x, logits = self._trace(x, rows)
+        own, other, scale = self.labels[rows, None], classes[:, None], self._scale[rows]
+        seen = logits.detach() * scale
+        slope = torch.zeros_like(seen).scatter_(1, own, -scale).scatter_(1, other, scale)
+        lead = (seen.gather(1, other) - seen.gather(1, own)).squeeze(1)
+        return lead, self._pull_back(x, logits, slope, rows, LOSSES["margin"])
 
     def value(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> tuple[Tensor, Tensor]:
         """Margin and loss, each `(r,)`, by a forward pass alone."""
@@ -234,6 +232,27 @@ class Oracle:
             warnings.filterwarnings("ignore", r"`torch\.jit\.script` is (deprecated|not supported)", DeprecationWarning)
             logits, slope = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
         return logits, slope
+
+    def _trace(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The input as a leaf, and its logits with their graph."""
+        self._tally.add(rows, forwards=1)
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return x, self._run(x)
+
+    def _pull_back(self, x: Tensor, logits: Tensor, slope: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+        """The input gradient for this gradient with respect to the logits; finite, and noted if it was not or is zero."""
+        gradient = None
+        if logits.requires_grad:  # a model that cuts the graph (no_grad, detach, rounding to integers) counts as flat
+            self._tally.add(rows, backwards=1)
+            with foreign_code():
+                (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
+        # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
+        gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
+        if _healthy(gradient):
+            self._tally.note(rows, OK)
+            return gradient
+        return self._mend(gradient, rows, loss)
 
     def _steer(self, logits: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Margin and loss `(r,)`, and the loss's gradient with respect to the logits `(r, c)`."""

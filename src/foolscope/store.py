@@ -21,7 +21,17 @@ from foolscope.errors import InputError
 
 SETTINGS = "settings.json"
 WORK = "work"
-FILES = ("audit.json", "attack.json", "samples.parquet", "adversarial.safetensors", "report.html")  # what runs leave
+FILES = (  # what runs leave
+    "audit.json",
+    "attack.json",
+    "samples.parquet",
+    "adversarial.safetensors",
+    "report.html",
+    "train.json",
+    "history.parquet",
+    "best.safetensors",
+    "last.safetensors",
+)
 
 
 @dataclass(frozen=True)

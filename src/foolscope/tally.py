@@ -61,6 +61,9 @@ class Tally:
         rows, (forwards, backwards) = self._rows.cpu(), self._pending
         self._forwards.index_add_(0, rows, torch.full_like(rows, forwards))  # rows may repeat
         self._backwards.index_add_(0, rows, torch.full_like(rows, backwards))
-        if self._latest is not None:
-            self._state[rows] = self._latest.to("cpu", torch.int8) if isinstance(self._latest, Tensor) else self._latest
+        if isinstance(self._latest, Tensor):  # of several gradients of one image, the best counts
+            self._state[rows] = NOT_FINITE
+            self._state.scatter_reduce_(0, rows, self._latest.to("cpu", torch.int8), "amin")
+        elif self._latest is not None:
+            self._state[rows] = self._latest
         self._pending, self._latest = [0, 0], None

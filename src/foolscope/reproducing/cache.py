@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from foolscope.data import DataSet, fingerprint
@@ -20,7 +19,7 @@ from foolscope.ledger import Progress
 from foolscope.models.digits import seeded
 from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.models.weights import fit, read_state
-from foolscope.reproducing.networks import NETWORKS, OBJECTIVES
+from foolscope.reproducing.networks import NETWORKS
 
 VARIABLE = "FOOLSCOPE_CACHE"
 VERSION = 1  # goes up when training comes to other weights from the same settings
@@ -33,7 +32,7 @@ class Recipe:
     Attributes:
         network: a name in `NETWORKS`.
         arguments: of its builder, beside the images' shape and the number of classes.
-        objective: an objective's text, or a name in `networks.OBJECTIVES`.
+        objective: an objective's text.
         data: the DATA text of the training images.
         only: the labels kept, renumbered from 0; all where empty.
         options: of `foolscope.training.train`.
@@ -52,10 +51,17 @@ class Recipe:
     start: Recipe | None = None
     remarks: tuple[str, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The settings as one line."""
+        return json.dumps(self.settings(), sort_keys=True)
+
     def settings(self) -> dict[str, Any]:
         """What the address is made from, as JSON has it."""
         content = {
-            item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in ("remarks", "start")
+            item.name: getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if item.name not in ("remarks", "start")
         }
         content["start"] = None if self.start is None else self.start.settings()
         found: dict[str, Any] = json.loads(json.dumps(content, default=dict))
@@ -130,12 +136,12 @@ def trained(
         train(
             module.to(device),
             images,
-            objective=OBJECTIVES.get(recipe.objective, recipe.objective),
+            objective=recipe.objective,
             **recipe.options,
             seed=recipe.seed,
             out=place,
             overwrite=True,
-            command=json.dumps(recipe.settings()),
+            command=recipe.text,
             progress=lambda stage, done, total: progress(f"{stage} {recipe.network} {recipe.objective}", done, total),
         )
         record = _record(place)

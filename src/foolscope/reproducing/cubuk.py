@@ -60,14 +60,18 @@ def fig5_step_ll(lab: Lab) -> Outcome:
             series += [{"eps": e, "accuracy": a, "network": family, "training": arm} for e, a in curve.items()]
             means[f"{family}_{arm}"] = sum(curve.values()) / len(curve)
     gains = {
-        f"{family}_{arm}_gain": means[f"{family}_{arm}"] - means[f"{family}_regular"] for family in FAMILIES for arm in ARMS[1:]
+        f"{family}_{arm}_gain": means[f"{family}_{arm}"] - means[f"{family}_regular"]
+        for family in FAMILIES
+        for arm in ARMS[1:]
     }
     return Outcome(
         means | gains,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in means.items()},
         substituted=recipes.substituted(recipes.fig5(lab, "mlp", "entropy")),
-        notes=("values are accuracies averaged over eps = .05 to .3; a gain is over the regular network of the same kind",),
+        notes=(
+            "values are accuracies averaged over eps = .05 to .3; a gain is over the regular network of the same kind",
+        ),
         series=tuple(series),
     )
 
@@ -82,15 +86,19 @@ def fig5_pgd(lab: Lab) -> Outcome:
             curve = accuracies(model, images, f"pgd:eps={{eps}},steps=20,loss={loss}")
             series += [{"eps": e, "accuracy": a, "loss": loss, "training": arm} for e, a in curve.items()]
             means[f"{arm}_{loss}"] = sum(curve.values()) / len(curve)
-    gains = {f"{arm}_{loss}_gain": means[f"{arm}_{loss}"] - means[f"regular_{loss}"] for arm in ARMS[1:] for loss in ("ce", "margin")}
+    gains = {
+        f"{arm}_{loss}_gain": means[f"{arm}_{loss}"] - means[f"regular_{loss}"]
+        for arm in ARMS[1:]
+        for loss in ("ce", "margin")
+    }
     return Outcome(
         means | gains,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in means.items()},
         substituted=recipes.substituted(recipes.fig5(lab, "mlp", "step_ll")),
         notes=(
-            "values are accuracies averaged over eps = .05 to .3 under PGD with 20 steps, on cross-entropy as in the paper (`ce`) and on the "
-            "margin (`margin`), which does not fade on confident outputs",
+            "values are accuracies averaged over eps = .05 to .3 under PGD with 20 steps: `ce` on cross-entropy, as in the paper, `margin` "
+            "on the margin, which does not fade on confident outputs",
         ),
         series=tuple(series),
     )
@@ -117,7 +125,13 @@ CLAIMS = (
         DOCUMENT,
         {"mean_shift": None},
         f"{PAPER}, sec. 4; no number",
-        Rule((at_least("median_gap_entropy", 1.1, of="median_gap_regular"), at_least("share_of_images_shifted_up", 0.75)), n=10_000),
+        Rule(
+            (
+                at_least("median_gap_entropy", 1.1, of="median_gap_regular"),
+                at_least("share_of_images_shifted_up", 0.75),
+            ),
+            n=10_000,
+        ),
         {"small": "5 min", "paper": "3 min on a GPU"},
         entropy_gaps,
     ),

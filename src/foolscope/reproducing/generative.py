@@ -17,6 +17,10 @@ class Gaussians(nn.Module):
         priors: `(c,)`.
     """
 
+    means: Tensor
+    root: Tensor
+    bias: Tensor
+
     def __init__(self, means: Tensor, covariances: Tensor, priors: Tensor) -> None:
         super().__init__()
         root = torch.linalg.inv(torch.linalg.cholesky(covariances))  # |root (x - m)|^2 is the Mahalanobis distance

@@ -227,9 +227,18 @@ def fooling(lab: Lab) -> Outcome:
         shares.append(float((outputs(model, moved).softmax(1)[:, k] > 0.5).double().mean()))
     rubbish_error = float((confidence(outputs(model, noise)) > 0.5).double().mean())
     return Outcome(
-        {"rubbish_error": rubbish_error, "average": sum(shares) / 10, "airplane": shares[0], "frog": shares[6], "truck": shares[9]},
+        {
+            "rubbish_error": rubbish_error,
+            "average": sum(shares) / 10,
+            "airplane": shares[0],
+            "frog": shares[6],
+            "truck": shares[9],
+        },
         n=n,
-        interval={"rubbish_error": share_interval(rubbish_error, n), "average": share_interval(sum(shares) / 10, 10 * n)},
+        interval={
+            "rubbish_error": share_interval(rubbish_error, n),
+            "average": share_interval(sum(shares) / 10, 10 * n),
+        },
         substituted=recipes.substituted(recipes.conv_maxout(lab)),
     )
 
@@ -293,7 +302,7 @@ CLAIMS = (
         "L1 decay of .0025 on the first maxout layer keeps the training error above 5 %",
         DOCUMENT,
         {"train_error": 0.05},
-        f"{PAPER}, sec. 5 (\"stuck with over 5 % error on the training set\")",
+        f'{PAPER}, sec. 5 ("stuck with over 5 % error on the training set")',
         Rule((at_least("train_error", 0.05),), n=10_000),
         {"small": "10 min", "paper": "5 min on a GPU"},
         l1_decay,
@@ -304,7 +313,11 @@ CLAIMS = (
         DOCUMENT,
         {"clean_error_plain": 0.0114, "clean_error_adversarial": 0.00782, "best": 0.0077, "worst": 0.0083},
         f"{PAPER}, sec. 6",
-        Rule((at_most("clean_error_adversarial", 0.0098), at_most("clean_error_adversarial", 1, of="clean_error_plain")), n=10_000, seeds=5),
+        Rule(
+            (at_most("clean_error_adversarial", 0.0098), at_most("clean_error_adversarial", 1, of="clean_error_plain")),
+            n=10_000,
+            seeds=5,
+        ),
         {"small": "not run", "paper": "2 h on a GPU"},
         large_maxout,
     ),
@@ -314,7 +327,10 @@ CLAIMS = (
         DOCUMENT,
         {"plain_to_adversarial": 0.196, "adversarial_to_plain": 0.409, "confidence_on_mistakes": 0.814},
         f"{PAPER}, sec. 6",
-        Rule((at_most("plain_to_adversarial", 0.296), at_least("adversarial_to_plain", 1, of="plain_to_adversarial")), n=10_000),
+        Rule(
+            (at_most("plain_to_adversarial", 0.296), at_least("adversarial_to_plain", 1, of="plain_to_adversarial")),
+            n=10_000,
+        ),
         SMALL_GPU,
         transfer,
     ),

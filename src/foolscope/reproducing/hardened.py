@@ -1,4 +1,4 @@
-"""Our own question: how much of the papers' robustness survives a modern attack? The audit of each hardened network beside its FGSM number."""
+"""Our own question: how much of the papers' robustness survives a modern attack? Each hardened network's audit beside its FGSM number."""
 
 from __future__ import annotations
 
@@ -39,8 +39,12 @@ def hardened(lab: Lab) -> Outcome:
         {"best_robust_accuracy": best, "largest_share_that_survives": max(survives)},
         n=len(images),
         interval={"best_robust_accuracy": share_interval(best, len(images))},
-        substituted=tuple({text: 0 for recipe in recipes.hardened(lab).values() for text in recipes.substituted(recipe)}),
-        notes=(f"audited at {effort} effort, eps {EPS}, linf, in the box [0, 1]; FGSM accuracy is on cross-entropy in the same box",),
+        substituted=tuple(
+            {text: 0 for recipe in recipes.hardened(lab).values() for text in recipes.substituted(recipe)}
+        ),
+        notes=(
+            f"audited at {effort} effort, eps {EPS}, linf, in the box [0, 1]; FGSM accuracy is on cross-entropy in the same box",
+        ),
         series=tuple(series),
     )
 

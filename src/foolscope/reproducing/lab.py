@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class Lab:
         data: data sets opened so far, by name.
         seconds: of training that went into the networks used so far, by address in the cache.
         waited: seconds that getting each network took this time.
+        histories: of the networks used so far, by their recipes' texts.
     """
 
     scale: str
@@ -42,6 +43,7 @@ class Lab:
     data: dict[str, DataSet] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     waited: list[float] = field(default_factory=list)
+    histories: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
 
     def fresh(self) -> Lab:
         """The same lab with its clocks at zero."""
@@ -55,7 +57,9 @@ class Lab:
         """The first `n` images of a DATA text, all where None."""
         data = self.open(name)
         count = len(data) if n is None else min(n, len(data))
-        return Images(data.read(np.arange(count)).to(self.device), torch.from_numpy(data.labels[:count]).to(self.device))
+        return Images(
+            data.read(np.arange(count)).to(self.device), torch.from_numpy(data.labels[:count]).to(self.device)
+        )
 
     def open(self, name: str) -> DataSet:
         """The data set of a DATA text, with its images in memory; the tests' scale has digits where others have MNIST."""
@@ -70,7 +74,14 @@ class Lab:
         found = trained(recipe, self.open(recipe.data), self.cache, device=self.device, progress=self.progress)
         self.waited.append(time.perf_counter() - begun)
         self.seconds[found.address] = found.seconds
+        self.histories[recipe.text] = found.history
         return found.module
+
+    def history(self, recipe: Recipe) -> tuple[Mapping[str, Any], ...]:
+        """A record an epoch of a network's training."""
+        if recipe.text not in self.histories:
+            self.network(recipe)
+        return self.histories[recipe.text]
 
     def networks(self, recipes: Mapping[str, Recipe]) -> dict[str, nn.Module]:
         """The networks of some recipes, by the same names."""

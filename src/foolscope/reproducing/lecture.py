@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from foolscope import rng
 from foolscope.models import load_model
 from foolscope.oracle import Oracle
 from foolscope.reproducing import recipes
+from foolscope.reproducing.cache import Recipe, untrained
 from foolscope.reproducing.claim import Claim, Outcome, Rule, at_least, at_most, between
 from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.measuring import (
-    EPS,
     Images,
     confidence,
     error,
@@ -41,7 +44,9 @@ def toy(lab: Lab) -> Outcome:
     return Outcome(
         {"probability": float(before), "probability_attacked": float(after), "l1_norm": float(weights.abs().sum())},
         n=1,
-        substituted=("weights and input are ours, with the lecture's w.x = -2 and |w|_1 = 34, on which alone both numbers depend",),
+        substituted=(
+            "weights and input are ours, with the lecture's w.x = -2 and |w|_1 = 34, on which alone both numbers depend",
+        ),
     )
 
 
@@ -59,7 +64,10 @@ def best_linear_step(lab: Lab) -> Outcome:
     random = eps * torch.cat([u[: count // 2], u[count // 2 :].sign()])  # half inside the ball, half its corners
     best, ours = (gradient @ random.T).amax(1), (gradient * step).sum(1)
     return Outcome(
-        {"share_fgsm_wins": float((ours >= best).double().mean()), "best_random_over_fgsm": float((best / ours).mean())},
+        {
+            "share_fgsm_wins": float((ours >= best).double().mean()),
+            "best_random_over_fgsm": float((best / ours).mean()),
+        },
         n=len(images),
         interval={"share_fgsm_wins": share_interval(float((ours >= best).double().mean()), len(images))},
         notes=(f"{count:,} random points of the ball for each image, half of them corners",),
@@ -73,11 +81,10 @@ def softmax_fgsm(lab: Lab) -> Outcome:
 
 def maxout_fgsm(lab: Lab) -> Outcome:
     """FGSM on a maxout network."""
-    outcome = _fgsm_on(lab, recipes.maxout(lab))
-    return outcome
+    return _fgsm_on(lab, recipes.maxout(lab))
 
 
-def _fgsm_on(lab: Lab, recipe: recipes.Recipe) -> Outcome:
+def _fgsm_on(lab: Lab, recipe: Recipe) -> Outcome:
     images = lab.images("mnist:test")
     model = lab.network(recipe)
     result = fooled(model, images, fgsm())
@@ -146,7 +153,7 @@ def transfer_matrix(lab: Lab) -> Outcome:
     images = lab.images("mnist:test")
     models = lab.networks(recipes.zoo(lab))
     clean = {name: error(outputs(model, images.inputs), images.labels) for name, model in models.items()}
-    series = []
+    series: list[dict[str, Any]] = []
     for source, model in models.items():
         adversarial = perturb(model, images, fgsm())
         for target, other in models.items():
@@ -156,7 +163,9 @@ def transfer_matrix(lab: Lab) -> Outcome:
     errors = [float(row["error"]) for row in crossed]
     return Outcome(
         {
-            "smallest_ratio_to_clean": min(float(row["error"]) / max(float(row["clean_error"]), 1e-4) for row in crossed),
+            "smallest_ratio_to_clean": min(
+                float(row["error"]) / max(float(row["clean_error"]), 1e-4) for row in crossed
+            ),
             "mean_transferred_error": sum(errors) / len(errors),
             "smallest_transferred_error": min(errors),
             "largest_clean_error": max(clean.values()),
@@ -251,7 +260,9 @@ def vanishing_gradients(lab: Lab) -> Outcome:
     """With an RBF head, the gradients that reach the first layer are far smaller than with a linear head."""
     images = lab.images("mnist:train", lab.at(small=1000, paper=1000, tiny=50))
     recipe = {"linear": recipes.head(lab, "linear"), "rbf": recipes.head(lab, "rbf")}
-    before = {name: _first_layer_gradient(recipes.untrained(each), images) for name, each in recipe.items()}
+    before = {
+        name: _first_layer_gradient(untrained(each, lab.open(each.data)), images) for name, each in recipe.items()
+    }
     after = {name: _first_layer_gradient(lab.network(each), images) for name, each in recipe.items()}
     test = lab.images("mnist:test")
     errors = {name: error(outputs(lab.network(each), test.inputs), test.labels) for name, each in recipe.items()}
@@ -273,9 +284,10 @@ def _first_layer_gradient(model: nn.Module, images: Images) -> float:
     first = next(p for p in model.parameters() if p.ndim > 1)
     first.requires_grad_()
     norms = []
-    for x, y in zip(images.inputs.split(50), images.labels.split(50), strict=True):
+    for x, y in zip(torch.split(images.inputs, 50), torch.split(images.labels, 50), strict=True):
         with torch.enable_grad():
-            loss = nn.functional.cross_entropy(model(x), y)
+            logits = model(x)
+            loss = F.binary_cross_entropy_with_logits(logits, F.one_hot(y, logits.shape[1]).to(logits))
         norms.append(float(torch.autograd.grad(loss, first)[0].norm()))
     return sum(norms) / len(norms)
 
@@ -418,7 +430,7 @@ CLAIMS = (
         "gradients vanish behind an RBF head",
         DOCUMENT,
         {"gradient_ratio_untrained": None, "gradient_ratio_trained": None},
-        f"{PAPER}, sec. 7 (\"RBF networks are difficult to train\"); no number",
+        f'{PAPER}, sec. 7 ("RBF networks are difficult to train"); no number',
         Rule((at_most("gradient_ratio_untrained", 0.1),), n=1000),
         {"small": "3 min", "paper": "2 min on a GPU"},
         vanishing_gradients,

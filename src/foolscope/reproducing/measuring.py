@@ -89,7 +89,9 @@ def perturb(
     """
     bound = bind(attack, seed=seed)
     with untouched(model), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "loss=ce: its gradient is exactly zero")  # cross-entropy as the papers have it
+        warnings.filterwarnings(
+            "ignore", "loss=ce: its gradient is exactly zero"
+        )  # cross-entropy as the papers have it
         return torch.cat([bound(oracle) for oracle in _oracles(model, images, bounds, batch, targets)])
 
 

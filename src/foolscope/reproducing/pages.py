@@ -27,10 +27,10 @@ def results_page(claims: Sequence[Claim], records: Sequence[Record]) -> str:
         "",
         "# The papers' claims, measured",
         "",
-        f"{len(claims)} claims: {count[REPRODUCED]} reproduced, {count[NOT_REPRODUCED]} not reproduced, {count[NOT_RUN]} not run. Each has a rule",
-        "that was stated before it was measured, and the verdict looks at nothing else. Where a document gives no number, the cell under",
-        "*claimed* stays empty. An image that a network gets wrong without any attack is left alone and counts as an error; intervals are 95 %.",
-        "`small` is a stated, smaller version for two cores; what it changes stands under *Substituted*.",
+        f"{len(claims)} claims: {count[REPRODUCED]} reproduced, {count[NOT_REPRODUCED]} not reproduced, {count[NOT_RUN]} not run.",
+        "Each has a rule that was stated before it was measured, and the verdict looks at nothing else. Where a document gives no number,",
+        "the cell under *claimed* stays empty. An image that a network gets wrong without any attack is left alone and counts as an error;",
+        "intervals are 95 %. `small` is a stated, smaller version for two cores; what it changes stands under *Substituted*.",
         "",
         "| id | claim | verdict | n | scale |",
         "| --- | --- | --- | ---: | --- |",
@@ -38,9 +38,17 @@ def results_page(claims: Sequence[Claim], records: Sequence[Record]) -> str:
     for claim in claims:
         record = known.get(claim.id)
         n, scale = (f"{record.n:,}" if record.n else "", record.scale) if record else ("", "")
-        lines.append(f"| [{claim.id}](#{claim.id.lower()}) | {_cell(claim.title)} | {WORDS[_verdict(claim, known)]} | {n} | {scale} |")
+        lines.append(
+            f"| [{claim.id}](#{claim.id.lower()}) | {_cell(claim.title)} | {WORDS[_verdict(claim, known)]} | {n} | {scale} |"
+        )
     for claim in claims:
-        lines += ["", f"## {claim.id}", "", f"{_sentence(claim.title)} Document {claim.seed_document}; {claim.source}.", ""]
+        lines += [
+            "",
+            f"## {claim.id}",
+            "",
+            f"{_sentence(claim.title)} Document {claim.seed_document}; {claim.source}.",
+            "",
+        ]
         lines += _details(claim, known.get(claim.id))
     return "\n".join(lines) + "\n"
 
@@ -60,7 +68,9 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
     for key in dict.fromkeys([*record.claimed, *_values(record)]):
         low_high = record.interval.get(key)
         interval = f"{_number(low_high[0])} to {_number(low_high[1])}" if low_high else ""
-        lines.append(f"| {key} | {_number(record.claimed.get(key))} | {_number(record.measured.get(key))} | {interval} |")
+        lines.append(
+            f"| {key} | {_number(record.claimed.get(key))} | {_number(record.measured.get(key))} | {interval} |"
+        )
     if record.id in FIGURES and record.measured.get("series"):
         lines += ["", f"![{FIGURES[record.id].alt}]({(PICTURES / f'{record.id}.svg').as_posix()})"]
     if record.substituted:
@@ -68,7 +78,10 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
     if notes:
         lines += ["", *(_sentence(note) for note in notes)]
     seeds = ", ".join(map(str, record.seeds))
-    lines += ["", f"n = {record.n:,}; seeds {seeds}; {record.seconds:,.0f} s with training, {_hardware(record)}; `{record.command}`."]
+    lines += [
+        "",
+        f"n = {record.n:,}; seeds {seeds}; {record.seconds:,.0f} s with training, {_hardware(record)}; `{record.command}`.",
+    ]
     return lines
 
 
@@ -82,8 +95,8 @@ def hardened_page(records: Sequence[Record]) -> str:
         "",
         "# How much of the papers' robustness survives a modern attack?",
         "",
-        f"{record.n:,} MNIST test images, linf eps 0.25, box [0, 1]. *FGSM* is the accuracy that the papers report: one step on cross-entropy.",
-        "*Audit* is what `foolscope audit` leaves standing, an upper bound on the true robust accuracy; *survives* is audit over FGSM.",
+        f"{record.n:,} MNIST test images, linf eps 0.25, box [0, 1]. *FGSM* is the accuracy after one step on cross-entropy, as the papers",
+        "have it. *Audit* is what `foolscope audit` leaves standing, an upper bound on the robust accuracy; *survives* is audit over FGSM.",
         "",
         "| network | clean | FGSM | audit | 95 % | survives | median distance | trust |",
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",

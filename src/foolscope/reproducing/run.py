@@ -59,7 +59,9 @@ def reproduce(claim: Claim, lab: Lab) -> Record:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same values as JSON has them: NaN is null."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }
 
 
 def write_record(record: Record, folder: Path) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
 from foolscope.norms import get_norm
 from foolscope.oracle import Oracle
+from foolscope.training.terms import Criterion, cross_entropy
 
 Bounds = tuple[float, float] | None
 Rise = Callable[[Tensor], Tensor]
@@ -70,7 +72,7 @@ def climbed(
         steps: how many.
         step_size: of each, in input units; eps when None.
         start: `clean`, `uniform`, `corner`, or `near`: 0.001 of a standard normal away (Zhang et al.).
-        rise: what is raised; cross-entropy when None.
+        rise: what is raised; cross-entropy with the labels when None.
         bounds: the box.
         index, seed: key the random start.
     """
@@ -85,7 +87,7 @@ def climbed(
             x = random_point(oracle, rows, row, eps, start, seed, 0)
         move = mover(oracle, rows, row, eps)
         for _ in range(steps):
-            x = move(x, slope(oracle, x, rise or _cross_entropy(labels)), step_size or eps)
+            x = move(x, slope(oracle, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
     return x
 
 
@@ -107,13 +109,22 @@ def attacked(
     *,
     norm: str,
     eps: float,
+    criterion: Criterion,
     bounds: Bounds,
     index: Tensor | None,
     seed: int,
 ) -> Tensor:
-    """The images `(b, ...)` after an attack, given as an ATTACK text: `fgsm` is the plain step on cross-entropy, on every image."""
+    """The images `(b, ...)` after an attack, given as an ATTACK text: `fgsm` is one step on the criterion, on every image."""
     if attack == "fgsm":
-        return climbed(model, inputs, labels, norm=norm, eps=eps, bounds=bounds)
+        return climbed(
+            model,
+            inputs,
+            labels,
+            norm=norm,
+            eps=eps,
+            rise=lambda logits: criterion(logits, labels),
+            bounds=bounds,
+        )
     with frozen(model):
         oracle = Oracle(model, inputs, labels, bounds=bounds, index=index)
         return bind(attack, norm=norm, eps=eps, seed=seed)(oracle)
@@ -145,10 +156,3 @@ def noisy(inputs: Tensor, *, eps: float, kind: str, bounds: Bounds, index: Tenso
     u = 2 * rng.uniform(seed, index.to(inputs.device), 0, inputs.shape[1:], inputs.dtype) - 1
     x = inputs + checked_eps(eps) * (u.sign() if kind == "sign" else u)
     return x if bounds is None else x.clamp(*bounds)
-
-
-def _cross_entropy(labels: Tensor) -> Rise:
-    def rise(logits: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, reduction="none")
-
-    return rise

@@ -160,7 +160,7 @@ def _update(
     labels = torch.from_numpy(plan.data.labels[part]).to(plan.device)
     inputs = plan.augment(inputs, index, derived(seed, "augment"))
     for group in plan.optimiser.param_groups:
-        group["lr"] = plan.lr * plan.schedule(at.update, updates)
+        group["lr"] = plan.lr * plan.schedule(at.update, updates) * group["scale"]
     loss = plan.objective(
         plan.model,
         inputs,
@@ -191,7 +191,8 @@ def _watch(plan: Plan, at: Position, n: int) -> Epoch:
         accuracy = single_step(plan.model, plan.probed, plan.device, norm, eps, plan.bounds)
         single, leak = 1 - accuracy[-1], rise(accuracy)
     train = error(plan.model, plan.watched, plan.device)
-    lr = float(plan.optimiser.param_groups[0]["lr"])
+    group = plan.optimiser.param_groups[0]
+    lr = float(group["lr"] / group["scale"])
     return Epoch(at.epoch + 1, at.loss / n, train, clean, under, single, leak, lr, at.seconds)
 
 

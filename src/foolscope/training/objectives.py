@@ -3,7 +3,8 @@
 They work in any loop: ``objective(model, inputs, labels, eps=0.1).mean().backward()``. The model is in the mode that the loop put it in;
 the attack inside runs in eval mode (`foolscope.training.inner`). Common arguments:
 
-- `criterion`: logits `(b, c)` and labels `(b,)` to the loss per image; cross-entropy, or with more terms (`foolscope.training.terms`);
+- `criterion`: the L of the formulas, logits `(b, c)` and labels `(b,)` to the loss of each image (`foolscope.training.terms`); the
+  attack inside raises the same L;
 - `norm`, `eps`: the ball, in input units; `bounds`: the box, None for none;
 - `index`, `seed`: key the random draws: the images' places in the data set, and a number that changes from epoch to epoch.
 """
@@ -71,7 +72,18 @@ def fgsm_mix(
         clean, slope = loss_and_slope(model, inputs, labels, criterion)
         x = moved(norm, eps, inputs, slope, bounds)
     else:
-        x = attacked(model, inputs, labels, attack, norm=norm, eps=eps, bounds=bounds, index=index, seed=seed)
+        x = attacked(
+            model,
+            inputs,
+            labels,
+            attack,
+            norm=norm,
+            eps=eps,
+            criterion=criterion,
+            bounds=bounds,
+            index=index,
+            seed=seed,
+        )
         clean = plain(model, inputs, labels, criterion=criterion)
     return alpha * clean + (1 - alpha) * plain(model, x, labels, criterion=criterion)
 
@@ -108,6 +120,7 @@ def madry(
         steps=steps,
         step_size=step_size or 2.5 * eps / steps,
         start="uniform",
+        rise=lambda logits: criterion(logits, labels),
         bounds=bounds,
         index=index,
         seed=seed,
@@ -280,7 +293,18 @@ def static_mix(
     References:
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.3.
     """
-    x = attacked(reference, inputs, labels, attack, norm=norm, eps=eps, bounds=bounds, index=index, seed=0)
+    x = attacked(
+        reference,
+        inputs,
+        labels,
+        attack,
+        norm=norm,
+        eps=eps,
+        criterion=criterion,
+        bounds=bounds,
+        index=index,
+        seed=0,
+    )
     clean = plain(model, inputs, labels, criterion=criterion)
     return alpha * clean + (1 - alpha) * plain(model, x.to(inputs), labels, criterion=criterion)
 

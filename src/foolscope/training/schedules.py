@@ -92,17 +92,27 @@ def momentum_at(momentum: float | tuple[float, float, float], epoch: int) -> flo
 def make_optimiser(
     name: str, model: nn.Module, lr: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam or AdamW.
+    """SGD with momentum, Adam or AdamW; a module's own `lr_scale` multiplies the learning rate of its parameters.
 
     Raises:
         InputError: an unknown name, or a model without parameters.
     """
     if name not in RATES:
         raise InputError("--optimiser", "an optimiser", name, RATES)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
+    scales = {
+        id(parameter): scale
+        for module in model.modules()
+        if isinstance(scale := getattr(module, "lr_scale", None), float)
+        for parameter in module.parameters()
+    }
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+    if not groups:
         raise InputError("MODEL", "a model with parameters to learn", type(model).__name__)
+    listed = [{"params": parameters, "scale": scale} for scale, parameters in groups.items()]
     if name == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay)
+        return torch.optim.SGD(listed, lr, momentum=momentum, weight_decay=weight_decay)
     kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr, weight_decay=weight_decay)
+    return kind(listed, lr, weight_decay=weight_decay)

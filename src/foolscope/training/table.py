@@ -16,7 +16,7 @@ from foolscope.training import objectives, terms
 from foolscope.training.terms import Criterion, cross_entropy
 
 Function = Callable[..., Tensor]
-OBJECTIVE, TERM, PENALTY = "objective", "term", "penalty"
+OBJECTIVE, CRITERION, TERM, PENALTY = "objective", "criterion", "term", "penalty"
 OFFERED = ("criterion", "bounds", "index", "seed", "reference")  # arguments that the loop hands over, not the user
 
 
@@ -26,8 +26,8 @@ class Row:
 
     Attributes:
         name: as on the command line.
-        function: `objective`: model, inputs, labels -> (b,). `term`: logits, labels -> (b,). `penalty`: model -> ().
-        kind: which of the three.
+        function: `objective`: model, inputs, labels -> (b,). `criterion` and `term`: logits, labels -> (b,). `penalty`: model -> ().
+        kind: which of the four.
         what: in a few words.
         source: authors and year.
     """
@@ -52,6 +52,7 @@ OBJECTIVES: dict[str, Row] = {
         Row("static_mix", objectives.static_mix, OBJECTIVE, "a static adversarial set", "Szegedy et al. 2014"),
         Row("hidden_mix", objectives.hidden_mix, OBJECTIVE, "a hidden layer attacked", "Szegedy et al. 2014"),
         Row("linear_worst_case", objectives.linear_worst_case, OBJECTIVE, "closed form", "Goodfellow et al. 2015"),
+        Row("sigmoid", terms.sigmoid, CRITERION, "independent classes in place of cross-entropy", ""),
         Row("entropy", terms.entropy, TERM, "adds weight * H(p)", "Cubuk et al. 2017"),
         Row("l1", terms.l1, PENALTY, "adds weight * |W|_1 of the first layer", "Goodfellow et al. 2015"),
     )
@@ -66,6 +67,7 @@ class Objective:
         text: as it would be written on the command line.
         function: the objective itself.
         options: its keyword arguments.
+        base: the loss of an image from its logits.
         terms: added to the loss of every image that the model sees in training.
         penalties: added once.
     """
@@ -73,6 +75,7 @@ class Objective:
     text: str
     function: Function
     options: Mapping[str, Any] = field(default_factory=dict)
+    base: Criterion = cross_entropy
     terms: tuple[Function, ...] = ()
     penalties: tuple[Function, ...] = ()
 
@@ -96,8 +99,7 @@ class Objective:
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, **offered: Any) -> Tensor:
         """Losses `(b,)`, or `()` from a stranger's function."""
-        if self.terms:
-            offered["criterion"] = self.criterion
+        offered["criterion"] = self.criterion
         given = {key: value for key, value in offered.items() if key in self.wanted and key not in self.options}
         loss = self.function(model, inputs, labels, **self.options, **given)
         if not isinstance(loss, Tensor) or loss.shape not in ((len(inputs),), ()):
@@ -109,11 +111,13 @@ class Objective:
 
     @property
     def criterion(self) -> Criterion:
-        """Cross-entropy and the terms."""
-        added = self.terms
+        """The base and the terms."""
+        if not self.terms:
+            return self.base
+        base, added = self.base, self.terms
 
         def total(logits: Tensor, labels: Tensor) -> Tensor:
-            loss = cross_entropy(logits, labels)
+            loss = base(logits, labels)
             for term in added:
                 loss = loss + term(logits, labels)
             return loss
@@ -143,18 +147,20 @@ def bind_objective(text: str | Function, function: Function | None = None, **def
     if function is not None:
         return Objective(text, function, bound_options(text, function, "", defaults, OFFERED))
     parts = [part.strip().partition(":") for part in text.split("+")]
-    chosen: dict[str, list[tuple[Row, dict[str, Any]]]] = {OBJECTIVE: [], TERM: [], PENALTY: []}
+    chosen: dict[str, list[tuple[Row, dict[str, Any]]]] = {OBJECTIVE: [], CRITERION: [], TERM: [], PENALTY: []}
     for name, _, rest in parts:
         if name not in OBJECTIVES:
             raise InputError("--objective", "an objective (`foolscope train --help` lists them)", name, OBJECTIVES)
         row = OBJECTIVES[name]
         chosen[row.kind].append((row, bound_options(name, row.function, rest, defaults, OFFERED)))
-    if len(chosen[OBJECTIVE]) > 1:
-        names = " and ".join(row.name for row, _ in chosen[OBJECTIVE])
-        raise InputError("--objective", "one objective, and terms after +", names)
+    for kind in (OBJECTIVE, CRITERION):
+        if len(chosen[kind]) > 1:
+            names = " and ".join(row.name for row, _ in chosen[kind])
+            raise InputError("--objective", f"one {kind}, and terms after +", names)
     base, options = chosen[OBJECTIVE][0] if chosen[OBJECTIVE] else (OBJECTIVES["plain"], {})
     added, penalties = ([functools.partial(row.function, **given) for row, given in chosen[k]] for k in (TERM, PENALTY))
-    return Objective(text, base.function, options, tuple(added), tuple(penalties))
+    criterion = chosen[CRITERION][0][0].function if chosen[CRITERION] else cross_entropy
+    return Objective(text, base.function, options, criterion, tuple(added), tuple(penalties))
 
 
 def _defaults(function: Function, defaults: Mapping[str, Any]) -> dict[str, Any]:

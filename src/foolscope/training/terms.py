@@ -18,6 +18,17 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def sigmoid(logits: Tensor, labels: Tensor) -> Tensor:
+    """Classes as independent yes-or-no questions, in place of cross-entropy: ``-log s(z_y) - sum_{k != y} log(1 - s(z_k))``, `(b,)`.
+
+    Example:
+        >>> import torch
+        >>> sigmoid(torch.zeros(1, 2), torch.tensor([0]))  # 2 log 2
+        tensor([1.3863])
+    """
+    return F.softplus(logits).sum(1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
 def entropy(logits: Tensor, labels: Tensor, *, weight: float = 1.0) -> Tensor:
     """``weight * H(p)``, ``H(p) = -sum_i p_i log p_i``, `(b,)`: minimised, so that confidence and the logits' gaps grow.
 

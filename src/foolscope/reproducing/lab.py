@@ -16,8 +16,10 @@ from foolscope.data import DataSet, open_data
 from foolscope.ledger import Progress
 from foolscope.reproducing.cache import Recipe, trained
 from foolscope.reproducing.measuring import Images
+from foolscope.reproducing.whitening import fit, whitened
 
 T = TypeVar("T")
+WHITENED = "whitened/"  # before a DATA text: contrast-normalised and whitened
 TINY = "tiny"  # the scale of the tests: digits for MNIST, an epoch or two; its records prove nothing
 
 
@@ -40,10 +42,10 @@ class Lab:
     cache: Path
     device: str = "cpu"
     progress: Progress = lambda stage, done, total: None
-    data: dict[str, DataSet] = field(default_factory=dict)
+    data: dict[str, DataSet] = field(default_factory=dict, repr=False)
     seconds: dict[str, float] = field(default_factory=dict)
     waited: list[float] = field(default_factory=list)
-    histories: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    histories: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict, repr=False)
 
     def fresh(self) -> Lab:
         """The same lab with its clocks at zero."""
@@ -65,8 +67,12 @@ class Lab:
         """The data set of a DATA text, with its images in memory; the tests' scale has digits where others have MNIST."""
         text = name.replace("mnist", "digits") if self.scale == TINY else name
         if text not in self.data:
-            self.data[text] = _held(open_data(text))
+            self.data[text] = _held(self._whitened(text) if text.startswith(WHITENED) else open_data(text))
         return self.data[text]
+
+    def _whitened(self, text: str) -> DataSet:
+        raw = text.removeprefix(WHITENED)
+        return whitened(self.open(raw), *fit(self.open(raw.partition(":")[0] + ":train")))
 
     def network(self, recipe: Recipe) -> nn.Module:
         """The network of a recipe, trained now unless it was before."""

@@ -26,7 +26,8 @@ def normalised(images: Tensor) -> Tensor:
     """
     flat = images.flatten(1)
     centred = flat - flat.mean(1, keepdim=True)
-    return (SCALE * centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-8)).view_as(images)
+    found: Tensor = (SCALE * centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-8)).view_as(images)
+    return found
 
 
 def fit(data: DataSet) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ MAXOUT = {
     "hidden": f"hidden_mix:eps={EPS},layer=module.3",
     "last_hidden": f"hidden_mix:eps={EPS},layer=module.6",
 }
-FINE_TUNED = {"adversarial": 10, "static": 4}  # epochs after the plain ones, at small scale; other ways get 2
+FINE_TUNED = {"adversarial": 6, "static": 3}  # epochs after the plain ones, at small scale; other ways get 2
 
 
 def maxout(lab: Lab, arm: str = "plain", seed: int = 0) -> Recipe:

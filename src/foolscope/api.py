@@ -6,14 +6,17 @@ import functools
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from foolscope.attacks import ATTACKS, Bound, bind
+from foolscope.auditing.battery import BATTERY
 from foolscope.auditing.run import Audit, run_audit
-from foolscope.data import fingerprint
+from foolscope.data import DataSet, fingerprint
+from foolscope.data.builtin import BUILTIN
 from foolscope.errors import InputError
 from foolscope.evaluation import Evaluation, run_evaluation
 from foolscope.foreign import foreign_code, loaded_object
@@ -22,7 +25,9 @@ from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
-from foolscope.subject import checked_eps
+from foolscope.subject import Subject, checked_eps
+from foolscope.training import Trained
+from foolscope.training import train as run_training
 from foolscope.verification import Claim, read_record, run_verification
 
 
@@ -204,6 +209,83 @@ def verify(
     images = data_of(data, record["n"], resize, crop, bounds)
     subject = subject_of(model, weights, mean, std, device, record["seed"])
     return run_verification(Path(folder), record, subject, images, fingerprint(images), progress)
+
+
+def train(
+    model: str | nn.Module,
+    data: Data,
+    *,
+    audit: str = "quick",
+    audit_samples: int = 500,
+    test: Data | None = None,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    seed: int = 0,
+    resize: int | None = None,
+    crop: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress = _silent,
+    **options: Any,
+) -> tuple[Trained, Audit | None]:
+    """`foolscope.training.train`, and then an audit of the network in the folder `out`/audit.
+
+    Args:
+        model, data, norm, eps, bounds, seed, resize, crop, out, progress: as for `foolscope.training.train`.
+        audit: its effort: quick, standard or exhaustive; none for no audit.
+        audit_samples: only the first N images of `test`.
+        test: the images to audit on. None: the split `test` of a built-in data set whose split `train` was trained on, else
+            images that were held out for validation; without any, there is no audit.
+        options: the other arguments of `foolscope.training.train`.
+
+    Returns:
+        What was trained, and its audit; None for a run that is not complete, and where there is none.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model or the objective raised.
+    """
+    if audit not in (*BATTERY, "none"):
+        raise InputError("--audit", "an effort, or none", audit, (*BATTERY, "none"))
+    sizes: dict[str, Any] = {"resize": resize, "crop": crop, "bounds": bounds}
+    trained = run_training(model, data, norm=norm, eps=eps, seed=seed, out=out, progress=progress, **sizes, **options)
+    images = None if audit == "none" or not trained.record["complete"] else _test_images(data, test, trained, sizes)
+    if images is None:
+        return trained, None
+    radius = trained.record["probe_eps"]
+    name = model if isinstance(model, str) else type(model).__name__
+    if trained.folder is not None:
+        name = f"{name} --weights best.safetensors"
+    parameters, sha256 = trained.record["model"]["parameters"], trained.record["weights"]["best"]
+    images = replace(images, labels=images.labels[:audit_samples])
+    with ExitStack() as stack:
+        result = run_audit(
+            Subject(trained.module, name, parameters, sha256),
+            images,
+            out=_folder(None if out is None else Path(out) / "audit", stack),
+            norm=trained.record["probe_norm"] or norm,
+            eps=radius,
+            eps_text=eps if isinstance(eps, str) and number("--eps", eps) == radius else None,
+            effort=audit,
+            seed=seed,
+            bounds=bounds,
+            overwrite=True,
+            data_sha256=fingerprint(images),
+            command=options.get("command", ""),
+            progress=progress,
+        )
+    return trained, result
+
+
+def _test_images(data: Data, test: Data | None, trained: Trained, sizes: dict[str, Any]) -> DataSet | None:
+    """The images to audit a trained network on."""
+    if test is not None:
+        own = sizes if isinstance(test, str) else {"bounds": sizes["bounds"]}
+        return data_of(test, **own)
+    name, _, split = data.partition(":") if isinstance(data, str) else ("", "", "")
+    if name in BUILTIN and split == "train":
+        return data_of(f"{name}:test", **sizes)
+    return trained.held_out
 
 
 def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound:

@@ -27,6 +27,7 @@ FILES = (  # what runs leave
     "samples.parquet",
     "adversarial.safetensors",
     "report.html",
+    "compare.json",
     "train.json",
     "history.parquet",
     "best.safetensors",

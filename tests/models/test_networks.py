@@ -18,7 +18,7 @@ def installed(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"{needs} is not installed"))
 
 
-@pytest.mark.parametrize("name", map(installed, MODELS))
+@pytest.mark.parametrize("name", [installed(name) for name in MODELS])
 def test_every_row_tells_the_truth_about_shape_classes_and_parameters(name: str) -> None:
     row = MODELS[name]
     network = row.build().eval()
@@ -35,7 +35,7 @@ def installed(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"{needs} is not installed"))
 
 
-@pytest.mark.parametrize("name", map(installed, MODELS))
+@pytest.mark.parametrize("name", [installed(name) for name in MODELS])
 def test_gradients_reach_the_images(name: str) -> None:
     row = MODELS[name]
     images = torch.rand(1, *row.shape, requires_grad=True)

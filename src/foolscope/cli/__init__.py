@@ -11,7 +11,17 @@ from typing import Any
 import click
 
 from foolscope import __version__
-from foolscope.cli.options import EFFORTS, MODEL_OPTIONS, NORMS, NUMBER, RUN_OPTIONS, WHOLE, choice, taking
+from foolscope.cli.options import (
+    EFFORTS,
+    MODEL_OPTIONS,
+    NORMS,
+    NUMBER,
+    RUN_OPTIONS,
+    TRAIN_OPTIONS,
+    WHOLE,
+    choice,
+    taking,
+)
 from foolscope.errors import ForeignError, InputError
 
 DONE, BELOW, BAD_INPUT, FOREIGN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -102,6 +112,63 @@ def verify(as_json: bool, **options: Any) -> int:
     return BELOW if any(claim.failed for claim in claims) else DONE
 
 
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option(
+    "--objective",
+    default="plain",
+    show_default=True,
+    help="NAME[:key=value,...][+TERM...] from `foolscope objectives`, or file.py:FUNCTION.",
+)
+@click.option("--out", default="foolscope-train", show_default=True, help="Folder for the files.")
+@taking(TRAIN_OPTIONS)
+@taking(RUN_OPTIONS)
+def train(as_json: bool, bounds: Any, **options: Any) -> int:
+    """Trains MODEL on DATA, plainly or hardened against attacks, and audits what comes of it.
+
+    Writes best.safetensors, last.safetensors, train.json, history.parquet, report.html and the folder audit. The same command again goes
+    on where it stopped, to the same weights.
+
+    Example: foolscope train net.py:build mnist:train --objective madry:eps=0.3,steps=7 --epochs 5 --lr 0.05
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_json, print_training, showing
+
+    if options["batch_size"] is None:
+        del options["batch_size"]  # training has a default of its own
+    with showing() as progress:
+        trained, audited = api.train(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    if as_json:
+        print_json({**trained.record, "audit": None if audited is None else audited.record})
+    else:
+        print_training(trained, audited)
+    return DONE
+
+
+@cli.command()
+@click.argument("folders", metavar="DIR DIR ...", nargs=-1, required=True)
+@click.option("--out", default="foolscope-compare", show_default=True, help="Folder for the files.")
+@click.option("--overwrite", is_flag=True, help="Replace another comparison in the folder.")
+@JSON
+def compare(folders: tuple[str, ...], out: str, overwrite: bool, as_json: bool) -> int:
+    """Puts the audits in two folders or more side by side, image by image; the first is what the others are compared with.
+
+    Writes compare.json and report.html.
+
+    Example: foolscope compare plain/audit hardened/audit
+    """
+    from foolscope.cli.printing import print_comparison, print_json
+    from foolscope.comparing import compare as compared
+
+    result = compared(*folders, out=out, overwrite=overwrite, command=_command())
+    (print_json if as_json else print_comparison)(result.record)
+    return DONE
+
+
 def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
     from foolscope.cli.printing import print_json, print_table
 
@@ -110,9 +177,6 @@ def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
     else:
         print_table(rows)
     return DONE
-
-
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
 @cli.command()
@@ -125,6 +189,18 @@ def attacks(as_json: bool) -> int:
     from foolscope.attacks import list_attacks
 
     return _listing(as_json, "attacks", list_attacks())
+
+
+@cli.command()
+@JSON
+def objectives(as_json: bool) -> int:
+    """Lists what training can minimise: objectives, and what + adds to one.
+
+    Example: foolscope objectives
+    """
+    from foolscope.training import list_objectives
+
+    return _listing(as_json, "objectives", [dict(row) for row in list_objectives()])
 
 
 @cli.command()

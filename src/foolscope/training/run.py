@@ -31,7 +31,7 @@ from foolscope.models.adapters import Adapted
 from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.models.weights import fit, read_state
 from foolscope.numbers import number
-from foolscope.store import Store, open_store, write_json
+from foolscope.store import Store, open_store, replacing, write_json
 from foolscope.subject import SCHEMA, Subject, adapted, settings_of
 from foolscope.training.checkpoint import Position
 from foolscope.training.draws import Ints
@@ -39,6 +39,7 @@ from foolscope.training.images import bind_augmentation, held, split, subset
 from foolscope.training.loop import Plan, run_loop
 from foolscope.training.schedules import RATES, bind_schedule, make_optimiser
 from foolscope.training.table import OBJECTIVES, Function, Objective, bind_objective
+from foolscope.training.tensorboard import board
 from foolscope.training.watching import LEAK, Epoch, overfitted, some
 
 if TYPE_CHECKING:
@@ -57,15 +58,21 @@ class Trained:
         history: a record an epoch.
         record: what `train.json` holds.
         folder: where the files are; None if none were asked for.
+        held_out: the validation images, or None.
     """
 
     module: nn.Module
     history: tuple[Epoch, ...]
     record: Mapping[str, Any]
     folder: Path | None
+    held_out: DataSet | None
 
 
 def _silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def _unheard(epoch: Epoch) -> None:
     pass
 
 
@@ -103,7 +110,7 @@ def train(
     time_limit: float | None = None,
     command: str = "",
     progress: Progress = _silent,
-    told: Callable[[Epoch], None] = lambda epoch: None,
+    told: Callable[[Epoch], None] = _unheard,
 ) -> Trained:
     """Trains a copy of this classifier: plainly, or hardened against attacks.
 
@@ -206,7 +213,7 @@ def train(
         )
         store = open_store(folder, settings, overwrite=overwrite)
         own = copy.deepcopy(subject.module)
-        finished = _finished(store, own) if store.resumed else None
+        finished = _finished(store, own, held_out) if store.resumed else None
         if finished is not None:
             return finished
         plan = Plan(
@@ -232,9 +239,15 @@ def train(
             seed=seed,
         )
         store.begin()
-        at = run_loop(plan, store, progress, told, deadline)
+        log = board(store.folder / "tensorboard") if out is not None else _unheard
+
+        def tell(epoch: Epoch) -> None:
+            log(epoch)
+            told(epoch)
+
+        at = run_loop(plan, store, progress, tell, deadline)
         record = _record(subject, images, settings, plan, at, command)
-        return _write(store, own, record, at, out is not None)
+        return _write(store, own, record, at, held_out, out is not None)
 
 
 def _checked(epochs: int, batch_size: int, patience: int, probe_samples: int, stop: str) -> None:
@@ -315,6 +328,8 @@ def _record(
         **{key: value for key, value in settings.items() if key not in ("schema", "foolscope")},
         "model": settings["model"] | {"parameters": subject.parameters},
         "trained_on": len(plan.positions),
+        "probe_norm": None if plan.probe is None else plan.probe.options["norm"],
+        "probe_eps": None if plan.probe is None else plan.probe.options["eps"],
         "complete": complete,
         "epochs_done": at.epoch,
         "best_epoch": at.best_epoch,
@@ -327,18 +342,24 @@ def _record(
     }
 
 
-def _write(store: Store, own: nn.Module, record: dict[str, Any], at: Position, keep: bool) -> Trained:
+def _write(
+    store: Store, own: nn.Module, record: dict[str, Any], at: Position, held_out: DataSet | None, keep: bool
+) -> Trained:
     """The files of the run so far, and its result."""
     last = weights_fingerprint(_core(own))
     if at.best_epoch:
         fit(_core(own), read_state(str(store.folder / "best.safetensors")))
     record |= {"weights": {"best": weights_fingerprint(_core(own)), "last": last}}
     if keep:
+        from foolscope.report.training import render_training
+
+        with replacing(store.folder / "report.html") as path:
+            path.write_text(render_training(record))
         write_history(store.folder / "history.parquet", at.history)
         write_json(store.folder / "train.json", record)
         if record["complete"]:
             store.finish()
-    return Trained(_given_back(own), tuple(at.history), record, store.folder if keep else None)
+    return Trained(_given_back(own), tuple(at.history), record, store.folder if keep else None, held_out)
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
@@ -353,7 +374,7 @@ def write_history(path: Path, history: Sequence[Epoch]) -> None:
     write_samples(path, columns)
 
 
-def _finished(store: Store, own: nn.Module) -> Trained | None:
+def _finished(store: Store, own: nn.Module, held_out: DataSet | None) -> Trained | None:
     """The run that a folder holds already; None if it is not complete."""
     try:
         record = json.loads((store.folder / "train.json").read_text())
@@ -363,7 +384,9 @@ def _finished(store: Store, own: nn.Module) -> Trained | None:
     if not record["complete"] or not best.is_file():
         return None
     fit(_core(own), read_state(str(best)))
-    return Trained(_given_back(own), tuple(Epoch(**epoch) for epoch in record["history"]), record, store.folder)
+    return Trained(
+        _given_back(own), tuple(Epoch(**epoch) for epoch in record["history"]), record, store.folder, held_out
+    )
 
 
 def _given_back(own: nn.Module) -> nn.Module:

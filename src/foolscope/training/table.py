@@ -150,7 +150,7 @@ def bind_objective(text: str | Function, function: Function | None = None, **def
     chosen: dict[str, list[tuple[Row, dict[str, Any]]]] = {OBJECTIVE: [], CRITERION: [], TERM: [], PENALTY: []}
     for name, _, rest in parts:
         if name not in OBJECTIVES:
-            raise InputError("--objective", "an objective (`foolscope train --help` lists them)", name, OBJECTIVES)
+            raise InputError("--objective", "an objective (`foolscope objectives` lists them)", name, OBJECTIVES)
         row = OBJECTIVES[name]
         chosen[row.kind].append((row, bound_options(name, row.function, rest, defaults, OFFERED)))
     for kind in (OBJECTIVE, CRITERION):

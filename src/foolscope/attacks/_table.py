@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, hybrid, lbfgs, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.binding import bound_options
 from foolscope.errors import InputError
-from foolscope.numbers import number
 from foolscope.oracle import Oracle
 
 Function = Callable[..., Tensor]
@@ -300,26 +300,6 @@ def list_attacks() -> list[dict[str, str]]:
     return rows
 
 
-def _value(name: str, key: str, text: str, default: Any, annotation: str) -> Any:
-    """`text` as the type that the function's signature declares for `key`."""
-    argument = f"{name}:{key}"
-    if text.lower() == "none" and "None" in annotation:
-        return None
-    if "bool" in annotation:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise InputError(argument, "true or false", text)
-        return words[text.lower()]
-    if "int" in annotation or "float" in annotation:
-        value = number(argument, text)
-        if "float" in annotation:
-            return value
-        if value != int(value):
-            raise InputError(argument, "a whole number", text)
-        return int(value)
-    return text
-
-
 def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
     """An attack's text, `NAME[:key=value,...]`, bound to the signature of its function.
 
@@ -343,21 +323,7 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
         if name not in ATTACKS:
             raise InputError("ATTACK", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
         function = ATTACKS[name].function
-    parameters = {
-        key: parameter
-        for key, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key != "targets"
-    }
-    given = {}
-    for item in filter(None, rest.split(",")):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or key not in parameters:
-            raise InputError(f"{name}:{key}", "one of its options as key=value", item, parameters)
-        given[key] = _value(name, key, value, parameters[key].default, str(parameters[key].annotation))
-    options = {key: given.get(key, defaults.get(key)) for key in parameters if key in given or key in defaults}
-    for key, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and options.get(key) is None:
-            raise InputError(f"--{key}", f"a value, which {name} needs", "none")
+    options = bound_options(name, function, rest, defaults, hidden=("targets",))
     row = ATTACKS.get(name)
     if row and options.get("norm", "linf") not in row.norms:
         raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)

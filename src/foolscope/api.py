@@ -231,11 +231,11 @@ def explain(
         raise InputError("--effort", "an effort", effort, YARDSTICK)
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
-    _checked_seed(seed)
+    checked_seed(seed)
     with ExitStack() as stack:
-        images = _data(data, samples, resize, crop, bounds)
+        images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)
-        subject = _subject(model, weights, mean, std, device, seed)
+        subject = subject_of(model, weights, mean, std, device, seed)
         return run_explanations(
             subject,
             images,

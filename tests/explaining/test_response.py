@@ -43,6 +43,16 @@ def test_it_is_the_papers_formula(norm: str) -> None:
         torch.testing.assert_close(answer.slope[row], jacobian @ direction, rtol=1e-9, atol=1e-12)
 
 
+def test_any_direction_costs_the_forward_mode_pass_alone() -> None:
+    model = smooth()
+    oracle = oracle_of(model)
+    direction = random_images(12, dtype=torch.float64, seed=9) - 0.5
+    answer = respond(oracle, oracle.rows_all, direction=direction)
+    jacobian = torch.autograd.functional.jacobian(lambda at: model(at)[0], oracle.inputs[3:4]).flatten(1)
+    torch.testing.assert_close(answer.slope[3], jacobian @ direction[3].flatten())
+    assert oracle.backwards.tolist() == [0] * 12
+
+
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.Softplus])
 def test_the_residual_falls_as_eps_squared(norm: str, activation: type[nn.Module]) -> None:

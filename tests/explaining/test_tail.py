@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foolscope.explaining.tail import FEWEST, SHARE, fit_tail
+from foolscope.explaining.tail import FEWEST, REJECTED, SHARE, fit_tail
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.2, 4.0])
@@ -34,7 +34,7 @@ def test_goodness_is_uniform_under_a_power_and_tiny_under_another_law() -> None:
     values = np.array([fit_tail(draws.uniform(size=400) ** 0.5, seed=seed).goodness for seed in range(150)])
     assert 0.4 < values.mean() < 0.6
     assert 0.02 < (values < 0.1).mean() < 0.18
-    assert fit_tail(0.1 + draws.uniform(size=5_000)).goodness < 0.01  # nothing below 0.1: no power of t
+    assert fit_tail(0.1 + draws.uniform(size=5_000), share=0.1).goodness < 0.01  # nothing below 0.1: no power of t
 
 
 def test_too_few_values_or_ties_are_not_fitted() -> None:
@@ -52,3 +52,13 @@ def test_a_few_ties_at_zero_do_no_harm() -> None:
     fit = fit_tail(values)
     assert fit is not None
     assert fit.exponent == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_range_shrinks_until_a_power_law_holds() -> None:
+    """The density is 1 + 4 t: flat near zero, and rising over the smallest tenth, which a power fits badly."""
+    u = np.random.default_rng(2).uniform(size=60_000)
+    planted = (np.sqrt(1 + 24 * u) - 1) / 4  # the inverse of (t + 2 t^2) / 3
+    wide, chosen = fit_tail(planted, share=0.1), fit_tail(planted)
+    assert wide.goodness < REJECTED <= chosen.goodness
+    assert chosen.share < 0.1
+    assert 1 < chosen.exponent < wide.exponent

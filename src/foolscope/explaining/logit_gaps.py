@@ -10,17 +10,18 @@ import numpy.typing as npt
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.reference_gaps import expected_exponent
 from foolscope.explaining.scene import Scene
-from foolscope.explaining.tail import FEWEST, SHARE, fit_tail
+from foolscope.explaining.tail import FEWEST, REJECTED, SHARE, fit_tail
 
 RANKS = 6  # up to this rank
 POINTS = 60  # of a curve
 METHOD = (
     "Cubuk et al. 2017 (arXiv:1711.02846): the logits of each image that is right when clean, sorted by size, h1 >= h2 >= ...; "
-    "the gap of rank j is h1 - hj, and its density near zero goes as a power of the gap. The exponent b of the density is fitted "
-    f"to the smallest {SHARE:.0%} of the gaps (at least {FEWEST}, else nothing is fitted): the share of gaps up to t goes as "
-    "t^(b + 1), by maximum likelihood; interval by 1,000 bootstrap resamples of the images; goodness by Kolmogorov-Smirnov with "
-    "its null simulated. The reference is independent uniform logits, whose gap of rank j among N classes is distributed as "
-    "Beta(j - 1, N - j + 2), under the same rule; at the limit of small gaps its exponent is j - 2."
+    "the gap of rank j is h1 - hj, and its density near zero goes as a power of the gap. The exponent b of the density is fitted by "
+    f"maximum likelihood (the share of gaps up to t goes as t^(b + 1)) to the smallest {SHARE:.0%} of the gaps, or where a power law is "
+    f"rejected there (p below {REJECTED:g}), to half as many, and so on; never to fewer than {FEWEST}, else nothing is fitted. Interval by "
+    "1,000 bootstrap resamples of the images; goodness by Kolmogorov-Smirnov with its null simulated. The reference is independent "
+    "uniform logits, whose gap of rank j among N classes is distributed as Beta(j - 1, N - j + 2), over the same share; at the limit "
+    "of small gaps its exponent is j - 2."
 )
 
 
@@ -54,12 +55,14 @@ def conclude(gaps: npt.NDArray[np.float64], classes: int, seed: int = 0) -> Expl
     for rank in range(2, min(RANKS, classes) + 1):
         gap = gaps[:, rank - 2]
         fit = fit_tail(gap, seed=seed)
-        row: dict[str, Any] = {"rank": rank, "limit": rank - 2, "reference": expected_exponent(rank, classes)}
+        row: dict[str, Any] = {"rank": rank, "limit": rank - 2}
         if fit is not None:
             row |= {
                 "exponent": fit.exponent - 1,
                 "interval": [end - 1 for end in fit.interval],
                 "points": fit.points,
+                "fitted_share": fit.share,
+                "reference": expected_exponent(rank, classes, fit.share),
                 "until": fit.until,
                 "goodness": fit.goodness,
             }
@@ -73,7 +76,7 @@ def conclude(gaps: npt.NDArray[np.float64], classes: int, seed: int = 0) -> Expl
         n=n,
         cost=0.0,
         method=METHOD,
-        series={"ranks": ranks, "classes": classes, "share": SHARE, "fewest": FEWEST},
+        series={"ranks": ranks, "classes": classes},
     )
 
 
@@ -98,13 +101,14 @@ def _finding(ranks: list[dict[str, Any]], n: int) -> str:
     if fitted:
         listed = ", ".join(f"{row['exponent']:.2f} (rank {row['rank']})" for row in fitted)
         said += f" Exponents of the lower ranks: {listed}; independent logits would give " + (
-            ", ".join(f"{row['reference']:.2f}" for row in fitted) + " under the same rule."
+            ", ".join(f"{row['reference']:.2f}" for row in fitted) + " over the same shares."
         )
     return said
 
 
 def _fits(row: dict[str, Any]) -> str:
-    return f"fitted to {row['points']} gaps, {'a good fit' if row['goodness'] >= 0.05 else 'a poor fit'} (p = {row['goodness']:.2g})"
+    kind = "a good fit" if row["goodness"] >= REJECTED else "though no range is well fitted by a power"
+    return f"fitted to the smallest {row['points']} gaps, {row['fitted_share']:.2g} of all, {kind} (p = {row['goodness']:.2g})"
 
 
 def _curve(gap: npt.NDArray[np.float64]) -> dict[str, list[float]]:

@@ -7,14 +7,13 @@ import numpy.typing as npt
 import torch
 
 from foolscope import rng
-from foolscope.explaining.tail import SHARE
 
 CHUNK = 250_000  # samples at a time
 NODES = 20_000  # of the integral
 
 
-def expected_exponent(rank: int, classes: int, share: float = SHARE) -> float:
-    """The exponent of the density that the rule of `fit_tail` gives for independent uniform logits, with endless samples.
+def expected_exponent(rank: int, classes: int, share: float) -> float:
+    """The exponent of the density that `fit_tail` gives for independent uniform logits with endless samples.
 
     The gap of rank j among N logits is Beta(j - 1, N - j + 2). At the limit of a small share the exponent is j - 2.
 
@@ -24,7 +23,7 @@ def expected_exponent(rank: int, classes: int, share: float = SHARE) -> float:
         share: of the gaps that is fitted.
 
     Example:
-        >>> round(expected_exponent(5, 10, 1e-6), 1), round(expected_exponent(5, 10), 2)
+        >>> round(expected_exponent(5, 10, 1e-6), 1), round(expected_exponent(5, 10, 0.1), 2)
         (3.0, 2.24)
     """
     from scipy.stats import beta

@@ -1,7 +1,9 @@
 """The exponent of a distribution near zero, P(X <= t) ~ t^a, from its smallest values: estimate, bootstrap interval, goodness of fit.
 
-Rule: the smallest `SHARE` of the values, at least `FEWEST` of them, else nothing is fitted. With t the k-th smallest, the exponent is
-a = (k - 2) / sum_{i<k} ln(t / x_i), unbiased where the power law holds up to t (Hill 1975 turned towards zero).
+Rule: the smallest tenth of the values is fitted; where a power law is rejected there (p below `REJECTED`), half as many, and so on, since a
+power law near zero does not say how far it reaches; never fewer than `FEWEST`, else nothing is fitted. With t the k-th smallest, the
+exponent is a = (k - 2) / sum_{i<k} ln(t / x_i), unbiased where the power law holds up to t (Hill 1975 turned towards zero; the range chosen
+by goodness as in Clauset et al. 2009, arXiv:0706.1062).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 SHARE = 0.1
 FEWEST = 30
+REJECTED = 0.1
 RESAMPLES = 1000
 
 
@@ -26,6 +29,7 @@ class Tail:
         exponent: a of P(X <= t) ~ t^a.
         interval: 95 %, by bootstrap.
         points: values that it was fitted to, k.
+        share: of all values.
         until: t, the largest of them.
         goodness: p-value: how often a true power law would fit as badly as this (Kolmogorov-Smirnov, by simulation).
     """
@@ -33,20 +37,22 @@ class Tail:
     exponent: float
     interval: tuple[float, float]
     points: int
+    share: float
     until: float
     goodness: float
 
 
-def fit_tail(values: npt.ArrayLike, *, share: float = SHARE, seed: int = 0) -> Tail | None:
+def fit_tail(values: npt.ArrayLike, *, share: float | None = None, seed: int = 0) -> Tail | None:
     """Fits the exponent of P(X <= t) ~ t^a to the smallest values.
 
     Args:
         values: `(n,)`, not negative.
-        share: of the values that is fitted.
+        share: of the values that is fitted; None: by the rule above.
         seed: of the bootstrap and of the goodness test.
 
     Returns:
-        The fit; None where fewer than `FEWEST` values are in that share, or ties leave no spread among them.
+        The fit, the last one tried where a power law is rejected in every range; None where fewer than `FEWEST` values are in the first,
+        or ties leave no spread among them.
 
     Example:
         >>> planted = ((np.arange(10_000) + 0.5) / 10_000) ** (1 / 3)  # P(X <= t) = t^3
@@ -54,8 +60,18 @@ def fit_tail(values: npt.ArrayLike, *, share: float = SHARE, seed: int = 0) -> T
         3.0
     """
     ordered = np.sort(np.asarray(values, np.float64))
+    fit, part = None, SHARE if share is None else share
+    while (found := _fitted(ordered, part, seed)) is not None:
+        fit, part = found, part / 2
+        if share is not None or fit.goodness >= REJECTED:
+            break
+    return fit
+
+
+def _fitted(ordered: Floats, share: float, seed: int) -> Tail | None:
+    """The fit to this share of the values."""
     k = round(share * len(ordered))
-    if k < FEWEST or not 0 < ordered[k // 2] < ordered[k - 1]:
+    if k < FEWEST or not 0 < ordered[k // 2] < ordered[k - 1] < np.inf:
         return None
     # Zeros (ties of logits) have no logarithm; they count as the smallest positive value.
     logs = np.log(np.maximum(ordered, ordered[ordered > 0][0]))
@@ -65,6 +81,7 @@ def fit_tail(values: npt.ArrayLike, *, share: float = SHARE, seed: int = 0) -> T
         exponent=float((k - 2) / (logs[k - 1] - logs[: k - 1]).sum()),
         interval=(float(low), float(high)),
         points=k,
+        share=k / len(ordered),
         until=float(ordered[k - 1]),
         goodness=_goodness(logs[k - 1] - logs[: k - 1], draws),
     )

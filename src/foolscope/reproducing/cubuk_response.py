@@ -124,6 +124,7 @@ def mean_field_curve(lab: Lab) -> Outcome:
     small = float(np.quantile(seen["measured"], SMALL, method="lower"))
     fits = {"mean_field": _fitted(predicted), "measured": _fitted(seen["measured"])}
     values = {f"exponent_{name}": fit.exponent for name, fit in fits.items()}
+    values |= {f"fitted_share_{name}": fit.share for name, fit in fits.items()}
     values |= {
         "small_eps_ratio": float((predicted <= small).mean() / SMALL),
         "rank_correlation": rank_correlation(predicted, seen["measured"]) or 0.0,
@@ -151,13 +152,18 @@ def gap_exponents(lab: Lab) -> Outcome:
     fits = {f"exponent_rank_{rank}": _fitted(gaps[:, rank - 2]) for rank in RANKS}
     values = {name: fit.exponent - 1 for name, fit in fits.items()}
     values |= {f"p_rank_{rank}": fits[f"exponent_rank_{rank}"].goodness for rank in RANKS}
+    values |= {f"share_rank_{rank}": fits[f"exponent_rank_{rank}"].share for rank in RANKS}
+    wide = [_fitted(gaps[:, rank - 2], share=0.1) for rank in RANKS]
     return Outcome(
         values,
         n=len(images),
         interval={name: (fit.interval[0] - 1, fit.interval[1] - 1) for name, fit in fits.items()},
         substituted=_substituted(lab),
         notes=(
-            "fitted to the smallest tenth of the gaps of the images that are right; p is of the goodness of the power law",
+            "fitted to the smallest gaps of the images that are right, as many of them (a tenth, half of that, ...) as a power law fits with "
+            "p >= .1; the first rule, the smallest tenth whatever the fit, gave exponents of "
+            + ", ".join(f"{fit.exponent - 1:.2f} (p = {fit.goodness:.2g})" for fit in wide)
+            + f" for ranks {RANKS[0]} to {RANKS[-1]}",
         ),
     )
 
@@ -238,7 +244,7 @@ def _residual_order(model: nn.Module, images: Images) -> float:
 
 def _fitted(values: np.ndarray, **rule: float) -> Tail:
     """A fit, or one without numbers where there is too little to fit."""
-    nothing = Tail(float("nan"), (float("nan"), float("nan")), 0, float("nan"), float("nan"))
+    nothing = Tail(float("nan"), (float("nan"), float("nan")), 0, float("nan"), float("nan"), float("nan"))
     return fit_tail(values, **rule) or nothing  # type: ignore[arg-type]
 
 

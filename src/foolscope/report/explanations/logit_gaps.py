@@ -31,7 +31,7 @@ def section(entry: Record) -> Section:
                 Column("95% interval", numeric=True),
                 Column("Gaps fitted", numeric=True),
                 Column("p of the fit", numeric=True),
-                Column("Independent logits, same rule", numeric=True),
+                Column("Independent logits, same share", numeric=True),
                 Column("At the limit", numeric=True),
             ),
             tuple(_row(row) for row in entry["series"]["ranks"]),
@@ -51,11 +51,10 @@ def chart(entry: Record) -> dict[str, Any]:
             for gap, share in zip(row["gap"], row["share"], strict=True)
         ]
         if "exponent" in row and row["gap"]:
-            top, slope = row["until"], row["exponent"] + 1
-            ends = (max(row["gap"][0], top * (1e-4 / entry["series"]["share"]) ** (1 / slope)), top)
+            top, slope, part = row["until"], row["exponent"] + 1, row["fitted_share"]
+            ends = (max(row["gap"][0], top * (1e-4 / part) ** (1 / slope)), top)
             curves += [
-                {"name": name, "gap": end, "share": entry["series"]["share"] * (end / top) ** slope, "line": "fitted"}
-                for end in ends
+                {"name": name, "gap": end, "share": part * (end / top) ** slope, "line": "fitted"} for end in ends
             ]
     x = axis("gap", "gap between the largest logit and that of the rank (logit units)", log=True, form=".1~e")
     y = axis("share", "share of images with a gap at most so large", log=True, form=".1~%")
@@ -71,6 +70,6 @@ def _row(row: Record) -> tuple[Cell, ...]:
         Cell(interval),
         Cell(str(row["points"]) if fitted else "–", row.get("points")),
         Cell(short(row.get("goodness")), row.get("goodness")),
-        Cell(f"{row['reference']:.2f}", row["reference"]),
+        Cell(f"{row['reference']:.2f}" if fitted else "–", row.get("reference")),
         Cell(str(row["limit"]), row["limit"]),
     )

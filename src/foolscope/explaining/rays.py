@@ -1,0 +1,96 @@
+"""Straight rays from each image: the direction of a one-step attack from one gradient, and where along it the class changes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foolscope.errors import InputError
+from foolscope.losses import Loss
+from foolscope.norms import NORMS
+from foolscope.oracle import Oracle
+
+
+def _log_odds(logits: Tensor, labels: Tensor, targets: Tensor | None, clean: Tensor | None) -> Tensor:
+    """-log(p_y / (1 - p_y)), or log(p_t / (1 - p_t)) when targeted."""
+    own = (labels if targets is None else targets)[:, None]
+    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
+    odds = logits.gather(1, own).squeeze(1) - others
+    return -odds if targets is None else odds
+
+
+LOG_ODDS = Loss(
+    "log_odds",
+    _log_odds,
+    homogeneous=False,
+    source="the direction of cross-entropy: grad CE = (1 - p) grad log((1 - p) / p), without the factor, which underflows",
+)
+RAYS = {"fgsm": ("linf", False), "l2": ("l2", False), "step_ll": ("linf", True)}  # norm; towards the least likely class?
+
+
+def ray(oracle: Oracle, kind: str) -> Tensor:
+    """The direction of a one-step attack on cross-entropy, of size 1 in its norm; one gradient an image.
+
+    `fgsm` ``sign(grad L(x, y))``, `l2` ``grad L(x, y) / |grad L|_2``, `step_ll` ``-sign(grad L(x, y_LL))`` with y_LL the least likely
+    class. The gradient is that of the log-odds, which has cross-entropy's direction and does not die on confident images.
+
+    Args:
+        oracle: over a batch.
+        kind: `fgsm`, `l2` or `step_ll`.
+
+    Returns:
+        `(b, ...)`; 0 where the gradient is.
+
+    Raises:
+        InputError: an unknown kind.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> ray(Oracle(model, torch.tensor([[0.9, 0.1]]), torch.tensor([0])), "fgsm")
+        tensor([[-1.,  1.]])
+
+    References:
+        Goodfellow et al. 2015, arXiv:1412.6572; Cubuk et al. 2017, arXiv:1711.02846 (all three).
+    """
+    if kind not in RAYS:
+        raise InputError("attack", "a one-step attack", kind, RAYS)
+    norm, least = RAYS[kind]
+    aimed = oracle.towards(oracle.clean.argmin(1)) if least else oracle
+    gradient = aimed.gradient(oracle.inputs, oracle.rows_all, LOG_ODDS).gradient
+    size = NORMS[norm].dual(gradient) if norm == "l2" else gradient.new_ones(len(gradient))
+    unit = gradient if norm == "l2" else gradient.sign()
+    return unit / size.clamp_min(torch.finfo(unit.dtype).tiny).view(-1, *[1] * (unit.ndim - 1))
+
+
+def along(oracle: Oracle, rows: Tensor, direction: Tensor, eps: Tensor) -> Tensor:
+    """The images `rows` moved by each of `eps` `(m,)` along `direction` `(r, ...)`, inside the box: `(r * m, ...)`, row by row."""
+    steps = eps.to(direction).view(1, -1, *[1] * (direction.ndim - 1))
+    moved = oracle.inputs[rows][:, None] + steps * direction[:, None]
+    return oracle.clip(moved.flatten(0, 1))
+
+
+def flipped_along(oracle: Oracle, rows: Tensor, direction: Tensor, eps: Tensor, chunk: int = 256) -> Tensor:
+    """Where along the ray the model no longer says the label: bool `(r, m)`; all eps of an image share one batch.
+
+    Args:
+        oracle: over the batch.
+        rows: `(r,)`.
+        direction: `(r, ...)`, of size 1.
+        eps: `(m,)`, in input units.
+        chunk: candidates a forward pass.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> oracle = Oracle(model, torch.tensor([[0.75, 0.25]]), torch.tensor([0]))
+        >>> flipped_along(oracle, oracle.rows_all, torch.tensor([[-1.0, 1.0]]), torch.tensor([0.125, 0.25, 0.5]))
+        tensor([[False, False,  True]])
+    """
+    images = max(1, chunk // len(eps))
+    flips = []
+    for part, way in zip(rows.split(images), direction.split(images), strict=True):
+        repeated = part.repeat_interleave(len(eps))
+        logits = oracle.logits(along(oracle, part, way, eps), repeated)
+        flips.append((oracle.margin(logits, repeated) > 0).view(len(part), len(eps)))
+    return torch.cat(flips) if flips else torch.zeros(0, len(eps), dtype=torch.bool, device=rows.device)

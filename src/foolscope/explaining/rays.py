@@ -25,7 +25,11 @@ LOG_ODDS = Loss(
     homogeneous=False,
     source="the direction of cross-entropy: grad CE = (1 - p) grad log((1 - p) / p), without the factor, which underflows",
 )
-RAYS = {"fgsm": ("linf", False), "l2": ("l2", False), "step_ll": ("linf", True)}  # norm; towards the least likely class?
+RAYS = {
+    "fgsm": ("linf", False),
+    "l2": ("l2", False),
+    "step_ll": ("linf", True),
+}  # norm; towards the least likely class?
 
 
 def ray(oracle: Oracle, kind: str) -> Tensor:
@@ -63,34 +67,27 @@ def ray(oracle: Oracle, kind: str) -> Tensor:
     return unit / size.clamp_min(torch.finfo(unit.dtype).tiny).view(-1, *[1] * (unit.ndim - 1))
 
 
-def along(oracle: Oracle, rows: Tensor, direction: Tensor, eps: Tensor) -> Tensor:
-    """The images `rows` moved by each of `eps` `(m,)` along `direction` `(r, ...)`, inside the box: `(r * m, ...)`, row by row."""
-    steps = eps.to(direction).view(1, -1, *[1] * (direction.ndim - 1))
-    moved = oracle.inputs[rows][:, None] + steps * direction[:, None]
-    return oracle.clip(moved.flatten(0, 1))
+def flipped_along(oracle: Oracle, direction: Tensor, eps: Tensor) -> Tensor:
+    """Where along its ray each image is no longer given its label: bool `(b, m)`; all eps of an image share one batch.
 
-
-def flipped_along(oracle: Oracle, rows: Tensor, direction: Tensor, eps: Tensor, chunk: int = 256) -> Tensor:
-    """Where along the ray the model no longer says the label: bool `(r, m)`; all eps of an image share one batch.
+    The points are ``clip(x + eps * direction)``. Chunks hold about as many of them as the batch has images.
 
     Args:
         oracle: over the batch.
-        rows: `(r,)`.
-        direction: `(r, ...)`, of size 1.
+        direction: `(b, ...)`, of size 1.
         eps: `(m,)`, in input units.
-        chunk: candidates a forward pass.
 
     Example:
         >>> model = torch.nn.Linear(2, 2, bias=False)
         >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
         >>> oracle = Oracle(model, torch.tensor([[0.75, 0.25]]), torch.tensor([0]))
-        >>> flipped_along(oracle, oracle.rows_all, torch.tensor([[-1.0, 1.0]]), torch.tensor([0.125, 0.25, 0.5]))
+        >>> flipped_along(oracle, torch.tensor([[-1.0, 1.0]]), torch.tensor([0.125, 0.25, 0.5]))
         tensor([[False, False,  True]])
     """
-    images = max(1, chunk // len(eps))
+    steps = eps.to(direction).view(1, -1, *[1] * (direction.ndim - 1))
     flips = []
-    for part, way in zip(rows.split(images), direction.split(images), strict=True):
-        repeated = part.repeat_interleave(len(eps))
-        logits = oracle.logits(along(oracle, part, way, eps), repeated)
-        flips.append((oracle.margin(logits, repeated) > 0).view(len(part), len(eps)))
-    return torch.cat(flips) if flips else torch.zeros(0, len(eps), dtype=torch.bool, device=rows.device)
+    for rows in torch.chunk(oracle.rows_all, len(eps)):
+        moved = oracle.clip((oracle.inputs[rows][:, None] + steps * direction[rows][:, None]).flatten(0, 1))
+        repeated = rows.repeat_interleave(len(eps))
+        flips.append((oracle.margin(oracle.logits(moved, repeated), repeated) > 0).view(len(rows), len(eps)))
+    return torch.cat(flips)

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FEWEST = 10  # events in the range; with fewer the interval spans more than a factor of three
-SHARE = 2 / 3  # the range ends where n^SHARE events have happened
+SHARE = 0.6  # the range ends where n^SHARE events have happened
 REPLICATES = 2000
 LEVEL = 0.95
 
@@ -55,8 +55,9 @@ def fit_power_law(
     of the counts (a geometric distribution, censored at the first point) is largest at
     ``q = (N_1 + ... + N_{J-1}) / (N_2 + ... + N_J)``, and ``B = -log q / log(eps_2 / eps_1)``.
 
-    The range: J is the last grid point by which at most n^(2/3) images have flipped. A curve that starts as a power law bends at a
-    distance from it that grows with N / n, the exponent's standard error falls as N^(-1/2), and n^(2/3) balances the two.
+    The range: J is the last grid point by which at most n^0.6 images have flipped. A curve that starts as a power law leaves it in
+    proportion to N / n, while the exponent's standard error falls as N^(-1/2): n^(2/3) would balance the two, and below that the bias
+    vanishes beside the standard error, as an interval needs.
 
     The interval: images are drawn anew, the range is chosen and the exponent fitted anew, and the distribution of ``log B* - log B``
     is turned around. What was tried instead, and how often each contains the true exponent: docs/decisions/0045.

@@ -1,1 +1,0 @@
-"""Why a network is fooled where it is."""

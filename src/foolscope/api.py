@@ -19,6 +19,9 @@ from foolscope.auditing.run import Audit, run_audit
 from foolscope.data import DataSet, fingerprint, from_loader, from_tensors, open_data
 from foolscope.errors import InputError
 from foolscope.evaluation import Evaluation, run_evaluation
+from foolscope.explaining import chosen
+from foolscope.explaining.run import Explained, run_explanations
+from foolscope.explaining.scene import YARDSTICK
 from foolscope.foreign import foreign_code, loaded_object
 from foolscope.ledger import Progress
 from foolscope.models import load_model, wrap
@@ -174,6 +177,77 @@ def evaluate(
             norm=bound.options.get("norm", norm),
             eps=bound.options.get("eps", radius),
             seed=bound.options.get("seed", seed),
+            batch_size=batch_size,
+            bounds=bounds,
+            overwrite=overwrite,
+            time_limit=time_limit,
+            data_sha256=fingerprint(images),
+            command=command,
+            progress=progress,
+        )
+
+
+def explain(
+    model: str | nn.Module,
+    data: Data,
+    *,
+    only: str | Sequence[str] | None = None,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    effort: str = "standard",
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    resize: int | None = None,
+    crop: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    time_limit: float | None = None,
+    command: str = "",
+    progress: Progress = _silent,
+) -> Explained:
+    """Why is this classifier fooled where it is? The arguments that `audit` has too mean the same.
+
+    Args:
+        model: a MODEL text or a module.
+        data: as for `audit`.
+        only: slugs of the explanations wanted, as a sequence or with commas between; all when None.
+        effort: how hard the attack tries that predictions are held against.
+        norm, eps, samples, seed, batch_size, device, weights, mean, std, bounds, resize, crop: as for `audit`.
+        out, overwrite, time_limit, command, progress: as for `audit`; the files are `explain.json` and `report.html`.
+
+    Returns:
+        An `Explained`; its `record` has an entry a slug.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model raised.
+    """
+    slugs = chosen(only)
+    if effort not in YARDSTICK:
+        raise InputError("--effort", "an effort", effort, YARDSTICK)
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    get_norm(norm)
+    _checked_seed(seed)
+    with ExitStack() as stack:
+        images = _data(data, samples, resize, crop, bounds)
+        checked_eps(norm, radius, images.shape, bounds)
+        subject = _subject(model, weights, mean, std, device, seed)
+        return run_explanations(
+            subject,
+            images,
+            slugs,
+            out=_folder(out, stack),
+            norm=norm,
+            eps=radius,
+            eps_text=eps if isinstance(eps, str) else None,
+            effort=effort,
+            seed=seed,
             batch_size=batch_size,
             bounds=bounds,
             overwrite=overwrite,

@@ -21,7 +21,14 @@ from foolscope.errors import InputError
 
 SETTINGS = "settings.json"
 WORK = "work"
-FILES = ("audit.json", "attack.json", "samples.parquet", "adversarial.safetensors", "report.html")  # what runs leave
+FILES = (  # what runs leave
+    "audit.json",
+    "attack.json",
+    "explain.json",
+    "samples.parquet",
+    "adversarial.safetensors",
+    "report.html",
+)
 
 
 @dataclass(frozen=True)

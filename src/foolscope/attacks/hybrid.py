@@ -27,7 +27,7 @@ def hybrid(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 15,
     restarts: int = 9,
     rounds: int = 6,
@@ -47,7 +47,7 @@ def hybrid(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target, and every climb leads there.
         norm: linf, l2 or l1 (without flips).
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: gradient steps of each climb.
         restarts: climbs, each to another class; more than there are wrong classes begin again with the likeliest.
         rounds: of flips and polish, at most; 0 for the climbs alone.
@@ -72,7 +72,7 @@ def hybrid(
         Own. Climbs to several classes: Croce & Hein 2020, arXiv:2003.01690, sec. 4. Flips: Andriushchenko et al. 2020, arXiv:1912.00049,
         alg. 2, which begins at stripes.
     """
-    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps)
+    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts), checked_count("flips", flips)
     if rounds < 0:
         raise InputError("rounds", "a whole number of at least 0", rounds)

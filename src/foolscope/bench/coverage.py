@@ -1,6 +1,6 @@
 """How often the interval of a power law's exponent contains the true one, on planted data: `python -m foolscope.bench.coverage [TRIALS]`.
 
-Prints Markdown: a row a planted law, exponent and number of images.
+Prints Markdown: a row a planted law and number of images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PLANTED: dict[str, Callable[[Floats], Floats]] = {
     "1 - exp(-eps^B)": lambda u: -np.log1p(-u),
     "eps^B / (1 + eps^B)": lambda u: u / (1 - u),
 }
-EXPONENTS = (1.0, 1.2, 2.3)
+EXPONENT = 1.2  # any other gives the same table: the grid's ends are counts of flips, so that eps^c changes nothing but the unit of log eps
 IMAGES = (100, 300, 1000, 10_000)
 
 
@@ -67,18 +67,17 @@ def coverage(planted: str, exponent: float, n: int, *, trials: int, seed: int = 
     )
 
 
-def main(trials: int = 2000) -> None:
+def main(trials: int = 4000) -> None:
     """Prints the table."""
     print("| planted P(e <= eps) | B | n | flips fitted | coverage | bias of B | p < 0.05 | not fitted |\n|" + "---|" * 8)
     for planted in PLANTED:
-        for exponent in EXPONENTS:
-            for n in IMAGES:
-                row = coverage(planted, exponent, n, trials=trials)
-                print(
-                    f"| {planted} | {exponent} | {n:,} | {row.events:.0f} | {row.covered:.1%} | {row.bias:+.1%} | {row.rejected:.1%} "
-                    f"| {row.unfitted:.1%} |",
-                    flush=True,
-                )
+        for n in IMAGES:
+            row = coverage(planted, EXPONENT, n, trials=trials, seed=n)
+            print(
+                f"| {planted} | {EXPONENT} | {n:,} | {row.events:.0f} | {row.covered:.1%} | {row.bias:+.1%} | {row.rejected:.1%} "
+                f"| {row.unfitted:.1%} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foolscope.errors import InputError
-from foolscope.explaining import linear_response, logit_gaps
+from foolscope.explaining import linear_response, logit_gaps, power_law
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.scene import Scene
 
@@ -33,6 +33,7 @@ EXPLANATIONS: dict[str, Row] = {
     for row in (
         Row("linear_response", linear_response.explain, True, "Cubuk et al. 2017"),
         Row("logit_gaps", logit_gaps.explain, True, "Cubuk et al. 2017"),
+        Row("power_law", power_law.explain, False, "Cubuk et al. 2017"),
     )
 }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foolscope.attacks import pgd
 from foolscope.explaining.exponent import Floats, Ints, PowerLaw, fit_power_law, log_grid
-from foolscope.explaining.rays import flipped_along, ray
+from foolscope.explaining.one_step import direction_of, flipped_along
 from foolscope.oracle import Oracle
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -151,7 +151,7 @@ def over(batches: Sequence[Oracle]) -> Look:
 
 def _looking(attack: str, eps: Floats) -> Callable[[Oracle], dict[str, Tensor]]:
     def flips(oracle: Oracle) -> dict[str, Tensor]:
-        return {"flipped": flipped_along(oracle, ray(oracle, attack), torch.from_numpy(eps))}
+        return {"flipped": flipped_along(oracle, direction_of(oracle, attack), torch.from_numpy(eps))}
 
     return flips
 

@@ -80,7 +80,7 @@ def fit_power_law(
         >>> counts = np.diff(10_000 * eps, prepend=0).round().astype(int)  # the share flipped is eps itself
         >>> law = fit_power_law(eps, counts, 10_000)
         >>> round(law.exponent, 2), law.upper, law.events, law.goodness > 0.5
-        (1.0, 0.03125, 312, True)
+        (1.0, 0.015625, 156, True)
 
     References:
         Cubuk, Zoph, Schoenholz & Le 2017, arXiv:1711.02846 (the law); Hill 1975, Ann. Stat. 3, 1163 (the estimator without a grid);

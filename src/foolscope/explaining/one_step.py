@@ -1,4 +1,4 @@
-"""Straight rays from each image: the direction of a one-step attack from one gradient, and where along it the class changes."""
+"""One-step attacks as rays: the direction from one gradient, and at which of many eps along it the class has changed."""
 
 from __future__ import annotations
 
@@ -6,25 +6,10 @@ import torch
 from torch import Tensor
 
 from foolscope.errors import InputError
-from foolscope.losses import Loss
+from foolscope.explaining.response import CE_DIRECTION
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 
-
-def _log_odds(logits: Tensor, labels: Tensor, targets: Tensor | None, clean: Tensor | None) -> Tensor:
-    """-log(p_y / (1 - p_y)), or log(p_t / (1 - p_t)) when targeted."""
-    own = (labels if targets is None else targets)[:, None]
-    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
-    odds = logits.gather(1, own).squeeze(1) - others
-    return -odds if targets is None else odds
-
-
-LOG_ODDS = Loss(
-    "log_odds",
-    _log_odds,
-    homogeneous=False,
-    source="the direction of cross-entropy: grad CE = (1 - p) grad log((1 - p) / p), without the factor, which underflows",
-)
 RAYS = {
     "fgsm": ("linf", False),
     "l2": ("l2", False),
@@ -32,11 +17,11 @@ RAYS = {
 }  # norm; towards the least likely class?
 
 
-def ray(oracle: Oracle, kind: str) -> Tensor:
+def direction_of(oracle: Oracle, kind: str) -> Tensor:
     """The direction of a one-step attack on cross-entropy, of size 1 in its norm; one gradient an image.
 
     `fgsm` ``sign(grad L(x, y))``, `l2` ``grad L(x, y) / |grad L|_2``, `step_ll` ``-sign(grad L(x, y_LL))`` with y_LL the least likely
-    class. The gradient is that of the log-odds, which has cross-entropy's direction and does not die on confident images.
+    class. Computed so that confident logits cannot make it vanish (`CE_DIRECTION`).
 
     Args:
         oracle: over a batch.
@@ -51,7 +36,7 @@ def ray(oracle: Oracle, kind: str) -> Tensor:
     Example:
         >>> model = torch.nn.Linear(2, 2, bias=False)
         >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-        >>> ray(Oracle(model, torch.tensor([[0.9, 0.1]]), torch.tensor([0])), "fgsm")
+        >>> direction_of(Oracle(model, torch.tensor([[0.9, 0.1]]), torch.tensor([0])), "fgsm")
         tensor([[-1.,  1.]])
 
     References:
@@ -61,7 +46,7 @@ def ray(oracle: Oracle, kind: str) -> Tensor:
         raise InputError("attack", "a one-step attack", kind, RAYS)
     norm, least = RAYS[kind]
     aimed = oracle.towards(oracle.clean.argmin(1)) if least else oracle
-    gradient = aimed.gradient(oracle.inputs, oracle.rows_all, LOG_ODDS).gradient
+    gradient = aimed.gradient(oracle.inputs, oracle.rows_all, CE_DIRECTION).gradient
     size = NORMS[norm].dual(gradient) if norm == "l2" else gradient.new_ones(len(gradient))
     unit = gradient if norm == "l2" else gradient.sign()
     return unit / size.clamp_min(torch.finfo(unit.dtype).tiny).view(-1, *[1] * (unit.ndim - 1))

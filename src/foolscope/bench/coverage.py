@@ -69,7 +69,9 @@ def coverage(planted: str, exponent: float, n: int, *, trials: int, seed: int = 
 
 def main(trials: int = 4000) -> None:
     """Prints the table."""
-    print("| planted P(e <= eps) | B | n | flips fitted | coverage | bias of B | p < 0.05 | not fitted |\n|" + "---|" * 8)
+    print(
+        "| planted P(e <= eps) | B | n | flips fitted | coverage | bias of B | p < 0.05 | not fitted |\n|" + "---|" * 8
+    )
     for planted in PLANTED:
         for n in IMAGES:
             row = coverage(planted, EXPONENT, n, trials=trials, seed=n)

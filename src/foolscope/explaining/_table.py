@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foolscope.errors import InputError
-from foolscope.explaining import linear_response, logit_gaps, power_law
+from foolscope.explaining import first_order, linear_response, logit_gaps, loss_geometry, power_law
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.scene import Scene
+
+EVERYONE = 2**62  # no passes, so that an audit spares none
+FEW = 100  # as many as an audit can afford at some dozens of passes an image
 
 
 @dataclass(frozen=True)
@@ -18,22 +21,29 @@ class Row:
     Attributes:
         slug: as on the command line and in `explain.json`.
         explain: the explanation itself.
-        audited: whether an audit's report has it too: a few passes an image.
+        audited: images at most that an audit explains so, for its report has it too; 0: none.
         source: authors and year.
     """
 
     slug: str
     explain: Callable[[Scene], Explanation]
-    audited: bool
+    audited: int
     source: str
 
 
 EXPLANATIONS: dict[str, Row] = {
     row.slug: row
     for row in (
-        Row("linear_response", linear_response.explain, True, "Cubuk et al. 2017"),
-        Row("logit_gaps", logit_gaps.explain, True, "Cubuk et al. 2017"),
-        Row("power_law", power_law.explain, False, "Cubuk et al. 2017"),
+        Row("linear_response", linear_response.explain, FEW, "Cubuk et al. 2017"),
+        Row(
+            "first_order_distance",
+            first_order.explain,
+            FEW,
+            "own, after Cubuk et al. 2017 and Moosavi-Dezfooli et al. 2016",
+        ),
+        Row("logit_gaps", logit_gaps.explain, EVERYONE, "Cubuk et al. 2017"),
+        Row("power_law", power_law.explain, NOBODY, "Cubuk et al. 2017"),
+        Row("loss_geometry", loss_geometry.explain, FEW, "Ozbulak et al. 2020"),
     )
 }
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foolscope.attacks import pgd
+from foolscope.attacks.pgd import pgd
 from foolscope.explaining.exponent import Floats, Ints, PowerLaw, fit_power_law, log_grid
 from foolscope.explaining.one_step import direction_of, flipped_along
 from foolscope.oracle import Oracle

@@ -70,7 +70,7 @@ def fit_power_law(
         replicates: of the bootstrap, and of the test of goodness.
 
     Returns:
-        The law; None where fewer than `FEWEST` images flip in the range, or within fewer than three grid points.
+        The law; None where fewer than `FEWEST` images flip in the range beyond the first grid point, or the range has less than three.
 
     Raises:
         InputError: a grid that is not log-spaced, or counts that don't fit.
@@ -90,7 +90,7 @@ def fit_power_law(
     factor = _checked(grid, seen, n)
     first, last, events = (a[0] for a in _range(seen[None], n))
     exponent = _exponent(seen[None], n, factor)[0]
-    if events < FEWEST or last < 2 or not np.isfinite(exponent):
+    if events - seen[0] < FEWEST or last < 2 or not np.isfinite(exponent):
         return None
     draw = np.random.default_rng(seed)
     shares = np.append(seen, n - seen.sum()) / n

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from foolscope.data import DataSet
 
 RECORD, PAGE = "explain.json", "report.html"
-AUDITED = 200  # images at most that an audit explains, spread evenly, as its probes are
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def run_explanations(
         time_limit=time_limit,
         progress=progress,
     ) as run:
-        record, complete = _explained(run.case, run.ledger, run.correct, slugs, effort)
+        record, complete = _explained(Scene(run.case, run.ledger, run.correct, effort), slugs)
     facts = {
         "foolscope": __version__,
         "command": command,
@@ -127,20 +126,21 @@ def run_explanations(
 
 
 def explain_audit(case: Case, ledger: Ledger) -> dict[str, Any]:
-    """The explanations that an audit's report has, on a sample of the images, after its battery; their passes are booked."""
+    """The explanations that an audit's report has, after its battery, on a sample where they cost passes, which are booked."""
     correct = np.flatnonzero(ledger.correct(case.data.labels))
-    spread = np.unique(np.linspace(0, max(0, len(correct) - 1), min(AUDITED, len(correct))).round().astype(int))
-    slugs = [row.slug for row in EXPLANATIONS.values() if row.audited]
     # The battery is done, so that the time limit has nothing left to stop.
-    return _explained(replace(case, deadline=float("inf")), ledger, correct[spread], slugs, "quick")[0]
+    case = replace(case, deadline=float("inf"))
+    record: dict[str, Any] = {}
+    for row in EXPLANATIONS.values():
+        if row.audited:
+            places = np.linspace(0, max(0, len(correct) - 1), min(row.audited, len(correct))).round().astype(int)
+            record |= _explained(Scene(case, ledger, correct[places], "quick"), [row.slug])[0]
+    return record
 
 
-def _explained(
-    case: Case, ledger: Ledger, positions: np.ndarray, slugs: Sequence[str], effort: str
-) -> tuple[dict[str, Any], bool]:
+def _explained(scene: Scene, slugs: Sequence[str]) -> tuple[dict[str, Any], bool]:
     """The record of these explanations, and whether time was enough for all."""
     record, complete = {}, True
-    scene = Scene(case, ledger, positions, effort)
     for slug in slugs:
         try:
             found = _one(scene, slug)

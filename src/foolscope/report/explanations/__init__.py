@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foolscope.report.background import notes_section, settings_section
-from foolscope.report.explanations import linear_response, logit_gaps, power_law
+from foolscope.report.explanations import first_order, linear_response, logit_gaps, loss_geometry, power_law
 from foolscope.report.render import render_page
 from foolscope.report.section import Cell, Column, Section, Table
 from foolscope.report.wording import plural, short
@@ -15,8 +15,10 @@ Record = Mapping[str, Any]
 
 SECTIONS: dict[str, Callable[[Record], Section]] = {
     "linear_response": linear_response.section,
+    "first_order_distance": first_order.section,
     "logit_gaps": logit_gaps.section,
     "power_law": power_law.section,
+    "loss_geometry": loss_geometry.section,
 }
 
 

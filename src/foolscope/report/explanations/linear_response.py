@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foolscope.report.explanations.style import axis, diagonal, layered, lines, points, spread
+from foolscope.report.explanations.style import axis, diagonal, layered, lines, points, span, spread
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import percent, short, unit
 
@@ -53,8 +53,7 @@ def scatter(entry: Record) -> dict[str, Any]:
         if predicted and measured
     ]
     rows = spread(rows, SHOWN)
-    values = [row[key] for row in rows for key in ("predicted", "measured")] or [1.0]
-    ends = min(values) / 1.2, max(values) * 1.2
+    ends = span([row[key] for row in rows for key in ("predicted", "measured")])
     what = unit(series["norm"])
     x = axis("predicted", f"predicted distance along the ray ({what})", log=True, domain=ends, form=".2~g")
     y = axis("measured", f"measured distance ({what})", log=True, domain=ends, form=".2~g")

@@ -42,7 +42,7 @@ EXPLANATIONS: dict[str, Row] = {
             "own, after Cubuk et al. 2017 and Moosavi-Dezfooli et al. 2016",
         ),
         Row("logit_gaps", logit_gaps.explain, EVERYONE, "Cubuk et al. 2017"),
-        Row("power_law", power_law.explain, NOBODY, "Cubuk et al. 2017"),
+        Row("power_law", power_law.explain, 0, "Cubuk et al. 2017"),
         Row("loss_geometry", loss_geometry.explain, FEW, "Ozbulak et al. 2020"),
     )
 }

@@ -22,8 +22,8 @@ ALIGNED = 0.9  # cosine between cross-entropy's gradient as computed and as it s
 STATES = ("seen", "misled", "blind")
 METHOD = (
     "Ozbulak et al. 2020 (arXiv:2006.01456): away from class c, cross-entropy's gradient is sum over i != c of P_i grad(g_i - g_c), P the "
-    "softmax of the logits g, so that it shrinks as 1 - P_c. In floating point the confident logit's own part is lost first, then everything. "
-    "On each image that is right when clean, three input gradients in the model's own precision: cross-entropy's, its direction computed "
+    "softmax of the logits g, so that it shrinks as 1 - P_c. In floating point the confident logit's own part is lost first, then all "
+    "of it. On each image that is right when clean, three input gradients in the model's own precision: cross-entropy's, its direction computed "
     "without the factor 1 - P_c, and the margin's (Carlini and Wagner's loss, the paper's M-logit). Blind: cross-entropy's is exactly zero "
     f"and the margin's is not. Misled: its cosine with its own exact direction is below {ALIGNED}. Confident (S1, S3) means a "
     f"probability above {CONFIDENT}, a threshold of ours: the paper gives none. Interval: Wilson."
@@ -87,8 +87,8 @@ def _finding(series: dict[str, Any], share: float, interval: tuple[float, float]
     ends = f"95% interval {interval[0]:.1%} to {interval[1]:.1%}"
     if share:
         said = (
-            f"On {share:.1%} of {n:,} images ({ends}) an attack by cross-entropy starts without a gradient it can trust where a margin loss has "
-            f"one: it is exactly zero on {series['blind']:,} and points elsewhere on {series['misled']:,}. "
+            f"On {share:.1%} of {n:,} images ({ends}) an attack by cross-entropy starts without a gradient it can trust "
+            f"where a margin loss has one: it is exactly zero on {series['blind']:,} and points elsewhere on {series['misled']:,}. "
         )
     else:
         said = f"Cross-entropy sees on all {n:,} images (share on which it is blind or misled: 0; {ends}). "
@@ -103,10 +103,12 @@ def _finding(series: dict[str, Any], share: float, interval: tuple[float, float]
 
 
 def _flat(oracle: Oracle, loss: str | Loss) -> Tensor:
-    return oracle.gradient(oracle.inputs, oracle.rows_all, loss).gradient.flatten(1).double()
+    gradient: Tensor = oracle.gradient(oracle.inputs, oracle.rows_all, loss).gradient.flatten(1).double()
+    return gradient
 
 
 def _unit(g: Tensor) -> Tensor:
     # By the largest first: squares of numbers near 1e-200 would underflow.
     g = g / g.abs().amax(1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
-    return g / g.norm(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    unit: Tensor = g / g.norm(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    return unit

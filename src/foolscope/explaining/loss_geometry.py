@@ -21,12 +21,12 @@ from foolscope.oracle import Oracle
 ALIGNED = 0.9  # cosine between cross-entropy's gradient as computed and as it should be; below, it points elsewhere
 STATES = ("seen", "misled", "blind")
 METHOD = (
-    "Ozbulak et al. 2020 (arXiv:2006.01456): away from class c, cross-entropy's gradient is sum over i != c of P_i grad(g_i - g_c), P the "
-    "softmax of the logits g, so that it shrinks as 1 - P_c. In floating point the confident logit's own part is lost first, then all "
-    "of it. On each image that is right when clean, three input gradients in the model's own precision: cross-entropy's, its direction computed "
-    "without the factor 1 - P_c, and the margin's (Carlini and Wagner's loss, the paper's M-logit). Blind: cross-entropy's is exactly zero "
-    f"and the margin's is not. Misled: its cosine with its own exact direction is below {ALIGNED}. Confident (S1, S3) means a "
-    f"probability above {CONFIDENT}, a threshold of ours: the paper gives none. Interval: Wilson."
+    "Ozbulak et al. 2020 (arXiv:2006.01456): away from class c, cross-entropy's gradient is sum over i != c of P_i grad(g_i - g_c), P "
+    "the softmax of the logits g, so that it shrinks as 1 - P_c. In floating point the confident logit's own part is lost first, then "
+    "all of it. On each image that is right when clean, three input gradients in the model's own precision: cross-entropy's, its "
+    "direction computed without the factor 1 - P_c, and the margin's (Carlini and Wagner's loss, the paper's M-logit). Blind: "
+    f"cross-entropy's is exactly zero and the margin's is not. Misled: its cosine with its own exact direction is below {ALIGNED}. "
+    f"Confident (S1, S3) means a probability above {CONFIDENT}, a threshold of ours: the paper gives none. Interval: Wilson."
 )
 
 

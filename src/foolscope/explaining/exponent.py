@@ -95,7 +95,7 @@ def fit_power_law(
     draw = np.random.default_rng(seed)
     shares = np.append(seen, n - seen.sum()) / n
     again = _exponent(draw.multinomial(n, shares, size=replicates)[:, :-1], n, factor)
-    low, high = np.quantile(again[np.isfinite(again)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(again[np.isfinite(again) & (again > 0)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     upper = float(grid[last])
     return PowerLaw(
         exponent=float(exponent),

@@ -1,4 +1,4 @@
-"""Four losses from a common start towards a common target: what becomes of probabilities, logits, gradient and perturbation at every step."""
+"""Four losses from a common start towards a common target: probabilities, logits, gradient and perturbation at every step."""
 
 from __future__ import annotations
 

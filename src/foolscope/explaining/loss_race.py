@@ -158,6 +158,11 @@ def _finding(footings: Mapping[str, Any], ratio: tuple[float, tuple[float, float
     )
     said += " steps in the median. "
     if ratio:
+        said += (
+            f"CE-sign takes {ratio[0]:.2f} times as many as CE (95% interval {ratio[1][0]:.2f} to {ratio[1][1]:.2f}). "
+        )
+    added = {loss: same[loss]["l2"]["median"] for loss in LOSSES if same[loss]["l2"]}
+    if "ce" in added and "ce_sign" in added:
         times = added["ce_sign"] / added["ce"]
         said += f"With an equal multiplier CE-sign's perturbation is {times:.1f} times CE's in l2 when it arrives. "
     rise = {loss: _late_rise(even[loss]["trace"]["target_logit"]) for loss in ("ce", "logit")}

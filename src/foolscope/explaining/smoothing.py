@@ -60,4 +60,5 @@ def _gradient(u: Tensor) -> Tensor:
 def _divergence(p: Tensor) -> Tensor:
     """The negative transpose of `_gradient`."""
     down, across = p  # 0 at the far border, as the gradient is
-    return down - F.pad(down[..., :-1, :], (0, 0, 1, 0)) + across - F.pad(across[..., :-1], (1, 0))
+    divergence: Tensor = down - F.pad(down[..., :-1, :], (0, 0, 1, 0)) + across - F.pad(across[..., :-1], (1, 0))
+    return divergence

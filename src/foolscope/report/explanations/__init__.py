@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foolscope.report.background import notes_section, settings_section
-from foolscope.report.explanations import first_order, linear_response, logit_gaps, loss_geometry, power_law
+from foolscope.report.explanations import (
+    first_order,
+    linear_response,
+    linearity,
+    logit_gaps,
+    loss_geometry,
+    loss_race,
+    power_law,
+)
 from foolscope.report.render import render_page
 from foolscope.report.section import Cell, Column, Section, Table
 from foolscope.report.wording import plural, short
@@ -19,6 +27,8 @@ SECTIONS: dict[str, Callable[[Record], Section]] = {
     "logit_gaps": logit_gaps.section,
     "power_law": power_law.section,
     "loss_geometry": loss_geometry.section,
+    "loss_race": loss_race.section,
+    "linearity": linearity.section,
 }
 
 

@@ -59,11 +59,9 @@ def along(oracle: Oracle, eps: float, points: int = POINTS) -> dict[str, Tensor]
     direction, steps = direction_of(oracle, "fgsm"), torch.linspace(-FOLDS * eps, FOLDS * eps, points).tolist()
     seen = [oracle.slope(oracle.inputs + step * direction, oracle.rows_all, direction) for step in steps]
     logits, slopes = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
-    middle, near = points // 2, round(points // 2 / FOLDS)
-    ahead = logits[:, middle:].double()
+    ahead = logits[:, points // 2 :].double()
     changed = (slopes.diff(dim=1).abs() > SAME * slopes.abs().amax((1, 2), keepdim=True)).any(2)
     fine = [oracle.logits(oracle.inputs + eps * k / 8 * direction, oracle.rows_all) for k in range(9)]
-    assert near >= 1
     return {
         "r2_near": r_squared(torch.stack(fine, 1).double()),
         "r2_far": r_squared(ahead),

@@ -14,6 +14,7 @@ from foolscope.losses import Loss
 from foolscope.oracle import Oracle
 
 LOSSES = ("ce", "ce_sign", "logit", "m_logit")
+TARGET_DRAW = 7_001  # attacks' own draws have small numbers
 TRACED = ("target_probability", "own_probability", "target_logit", "own_logit", "gradient", "l2", "linf", "reached")
 
 
@@ -91,7 +92,7 @@ def race(oracle: Oracle, loss: str, *, footing: str, step_size: float, steps: in
 def drawn_targets(oracle: Oracle, seed: int) -> Tensor:
     """A wrong class for each image, drawn by its index, `(b,)`."""
     classes = oracle.clean.shape[1]
-    u = rng.uniform(seed, oracle.index, 0)
+    u = rng.uniform(seed, oracle.index, TARGET_DRAW)
     return (oracle.labels + 1 + (u * (classes - 1)).long().clamp_max(classes - 2)) % classes
 
 

@@ -23,7 +23,7 @@ PLANTED: dict[str, Callable[[Floats], Floats]] = {
     "eps^B / (1 + eps^B)": lambda u: u / (1 - u),
 }
 EXPONENT = 1.2  # any other gives the same table: the grid's ends are counts of flips, so that eps^c changes nothing but the unit of log eps
-IMAGES = (100, 300, 1000, 10_000)
+IMAGES = (200, 500, 2000, 10_000)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from foolscope.errors import InputError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FEWEST = 10  # events in the range; with fewer the interval spans more than a factor of three
+FEWEST = 20  # events in the range; with fewer the interval spans more than a factor of 2.5, and holds too often
 SHARE = 0.6  # the range ends where n^SHARE events have happened
 REPLICATES = 2000
 LEVEL = 0.95

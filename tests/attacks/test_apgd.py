@@ -77,7 +77,6 @@ def reference(model, x, label, norm, eps, steps, loss):
             poor = rises <= 0.75 * (step - last) or (not halved and best <= best_then)
             if poor:
                 size, x, slope, restored = size / 2, best_x, best_slope, restored + 1
-                value = best
             rises, last, halved, best_then = 0, step, poor, best
     return best_x, best, restored
 

@@ -306,7 +306,7 @@ class Oracle:
         flat = gradient.flatten(1)
         finite, dead = torch.isfinite(flat).all(1), (flat == 0).all(1)
         self._tally.note(rows, torch.where(finite, dead.to(torch.int8), NOT_FINITE))
-        if not loss.homogeneous and not self._warned and bool(dead.any()):
+        if loss.name == "ce" and not self._warned and bool(dead.any()):
             self._warned = True
             warnings.warn(
                 f"loss={loss.name}: its gradient is exactly zero for {int(dead.sum())} of {len(dead)} images (it underflows on confident "

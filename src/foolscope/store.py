@@ -28,6 +28,11 @@ FILES = (  # what runs leave
     "samples.parquet",
     "adversarial.safetensors",
     "report.html",
+    "compare.json",
+    "train.json",
+    "history.parquet",
+    "best.safetensors",
+    "last.safetensors",
 )
 
 

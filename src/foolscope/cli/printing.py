@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foolscope.auditing.run import Audit
     from foolscope.explaining.run import Explained
     from foolscope.ledger import Progress
+    from foolscope.training import Trained
 
 
 @contextmanager
@@ -108,6 +109,61 @@ def print_verdict(audit: Audit) -> None:
     for note in record["trust"]["notes"]:
         say(f"    note: {note}")
     say(f"  report            {audit.folder / 'report.html'}")
+
+
+def print_training(trained: Trained, audited: Audit | None) -> None:
+    """What came of training, in a few lines, and the verdict of the audit."""
+    record, history = trained.record, trained.history
+    for note in record["notes"]:
+        click.echo(f"foolscope: note: {note}", err=True)
+    say = click.echo
+    done = f"{record['epochs_done']} of {record['epochs']} epochs"
+    say(f"{record['model']['name']} on {record['data']['name']}, {record['objective']}, {done}")
+    if history:
+        best = history[record["best_epoch"] - 1]
+        say(f"  training error    {best.train_error:7.2%}")
+        if best.validation_error is not None:
+            say(f"  validation error  {best.validation_error:7.2%}")
+        if best.adversarial_error is not None:
+            within = f"{record['probe_norm']} {record['probe_eps']:.4g}"
+            say(f"  under attack      {best.adversarial_error:7.2%}  {record['probe']} within {within}")
+        if record["catastrophic_epoch"]:
+            say(f"  CATASTROPHIC OVERFITTING in epoch {record['catastrophic_epoch']}")
+        if record["label_leak_epoch"]:
+            say(f"  LABEL LEAK from epoch {record['label_leak_epoch']}: single-step numbers do not count")
+    say(f"  cost              {record['seconds']:6.1f}s  {record['updates']} updates")
+    say(f"  weights           {trained.folder}/best.safetensors (epoch {record['best_epoch']})")
+    say(f"  report            {trained.folder}/report.html")
+    if not record["complete"]:
+        say("  not complete: the same command goes on from here")
+    if audited is not None:
+        print_verdict(audited)
+
+
+def print_comparison(record: Mapping[str, Any]) -> None:
+    """Audits side by side, and what differs from the first."""
+    rows = [
+        {
+            "audit": row["folder"],
+            "model": row["model"],
+            "clean": f"{row['clean_accuracy']:.1%}",
+            "robust, at most": f"{row['robust_accuracy']:.1%}",
+            "difference (95 %)": _difference(row),
+            "p": "" if row["difference"] is None else f"{row['p']:.2g}",
+            "median distance": "-" if row["median_distance"] is None else f"{row['median_distance']:.4g}",
+            "trust": row["trust"],
+        }
+        for row in record["audits"]
+    ]
+    print_table(rows)
+    click.echo(f"report  {record['report']}")
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    low, high = row["difference_interval"]
+    return f"{row['difference']:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 def print_evaluation(record: Mapping[str, Any]) -> None:

@@ -99,10 +99,12 @@ def conclude(
 ) -> Explanation:
     """What the distances of `look` come to beside those that were found."""
     fooled = found <= eps
+    columns = {
+        min(k, distance.shape[1]): column for column, k in enumerate(RIVALS)
+    }  # fewer where there are fewer classes
     by_rivals = [
-        {"rivals": min(k, distance.shape[1])}
-        | _compared(distance[:, :k].min(1), free[:, :k].min(1), settled[:, column], found, eps)
-        for column, k in enumerate(RIVALS)
+        {"rivals": k} | _compared(distance[:, :k].min(1), free[:, :k].min(1), settled[:, column], found, eps)
+        for k, column in columns.items()
     ]
     last = by_rivals[-1]
     estimate, interval = last["ratio"], last["interval"]
@@ -140,11 +142,12 @@ def _compared(
 
 
 def _finding(series: dict[str, Any], n: int) -> str:
-    few, last = series["by_rivals"][1], series["by_rivals"][-1]
+    rows = series["by_rivals"]
+    few, last = rows[min(1, len(rows) - 1)], rows[-1]
     within = f"{series['norm']} {series['eps']:.4g}"
     said = (
-        f"To first order, with the gradients of {few['rivals']} rivals, {few['within']:.1%} of {n:,} images lie within {within} of another "
-        f"class; attacks find {series['fooled']:.1%}, and the two agree on {few['agree']:.1%} of the images. "
+        f"To first order, with the gradients of {_rivals_in_words(few)}, {few['within']:.1%} of {n:,} images lie within {within} of "
+        f"another class; attacks find {series['fooled']:.1%}, and the two agree on {few['agree']:.1%} of the images. "
     )
     if few["settled_of_fooled"] is not None:
         said += (
@@ -153,7 +156,7 @@ def _finding(series: dict[str, Any], n: int) -> str:
         )
     if last["correlation"] is not None:
         said += (
-            f"Over {last['rivals']} rivals, the rank correlation with the distance found is {last['correlation']:.2f}"
+            f"Over {_rivals_in_words(last)}, the rank correlation with the distance found is {last['correlation']:.2f}"
         )
         if last["ratio"] is not None:
             low, high = last["interval"]
@@ -162,3 +165,7 @@ def _finding(series: dict[str, Any], n: int) -> str:
             )
         said += "."
     return said.strip()
+
+
+def _rivals_in_words(row: dict[str, Any]) -> str:
+    return "1 rival" if row["rivals"] == 1 else f"{row['rivals']} rivals"

@@ -25,7 +25,7 @@ def expected_exponent(rank: int, classes: int, share: float = SHARE) -> float:
 
     Example:
         >>> round(expected_exponent(5, 10, 1e-6), 1), round(expected_exponent(5, 10), 2)
-        (3.0, 2.31)
+        (3.0, 2.24)
     """
     from scipy.stats import beta
 

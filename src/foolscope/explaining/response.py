@@ -42,7 +42,7 @@ class Response:
     direction: Tensor
 
 
-def respond(oracle: Oracle, rows: Tensor, norm: str = "l2") -> Response:
+def respond(oracle: Oracle, rows: Tensor, norm: str = "l2", direction: Tensor | None = None) -> Response:
     """The response to a step along cross-entropy's gradient: J^T J delta / |J delta| in l2, J^T sign(J delta) in linf (FGSM).
 
     delta = softmax(h) - onehot(y). The direction is computed so that confident logits cannot make it vanish.
@@ -51,9 +51,10 @@ def respond(oracle: Oracle, rows: Tensor, norm: str = "l2") -> Response:
         oracle: over the images.
         rows: which of them, `(r,)`.
         norm: l2, linf or l1; the direction of size 1 along which the loss rises fastest, the box left aside.
+        direction: another direction, `(r, ...)`, instead.
 
     Returns:
-        A `Response`; one forward, one backward and one forward-mode pass an image.
+        A `Response`; one gradient (none for another direction) and one forward-mode pass an image.
 
     Example:
         >>> model = torch.nn.Linear(2, 2, bias=False)
@@ -66,9 +67,9 @@ def respond(oracle: Oracle, rows: Tensor, norm: str = "l2") -> Response:
         Cubuk et al. 2017, arXiv:1711.02846, sec. on the linear response.
     """
     x = oracle.inputs[rows]
-    gradient = oracle.gradient(x, rows, CE_DIRECTION).gradient
-    free = torch.full_like(x, torch.inf)
-    direction = get_norm(norm).steepest(gradient, 1.0, -free, free)
+    if direction is None:
+        free = torch.full_like(x, torch.inf)
+        direction = get_norm(norm).steepest(oracle.gradient(x, rows, CE_DIRECTION).gradient, 1.0, -free, free)
     logits, slope = oracle.slope(x, rows, direction)
     return Response(logits, slope, direction)
 

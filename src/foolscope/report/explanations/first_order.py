@@ -24,7 +24,7 @@ def section(entry: Record) -> Section:
         figures=(
             Chart(
                 scatter(entry),
-                "First-order distance against the distance found, a point an image; on the diagonal they are equal.",
+                "First-order distance against the distance found, a point an image; equal on the diagonal.",
             ),
         ),
         table=Table(
@@ -39,7 +39,7 @@ def section(entry: Record) -> Section:
                 Column("Proved fooled", numeric=True),
             ),
             tuple(_row(row) for row in series["by_rivals"]),
-            note=f"Attacks find {percent(series['fooled'])} of the images within eps {series['eps']:.4g}. A pass is a forward or a backward.",
+            note=f"Attacks find {percent(series['fooled'])} within eps {series['eps']:.4g}. Forwards and backwards count as passes.",
         ),
         method=entry["method"],
     )

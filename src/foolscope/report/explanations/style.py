@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from foolscope.report.charts import HEIGHT, finished
 
-# After Okabe and Ito; each at least 2.5 : 1 against both papers.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b86aa0", "#8a7a00")
+# After Okabe and Ito; each at least 3 : 1 against both papers.
+PALETTE = ("#2a88c4", "#d55e00", "#009e73", "#b86aa0", "#8a7a00")
 QUIET = "#8a877f"  # references and diagonals
 DASHES = {"solid": [1, 0], "dashed": [6, 4], "dotted": [2, 3]}
 T = TypeVar("T")

@@ -389,9 +389,8 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
         if name not in ATTACKS:
             raise InputError("ATTACK", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
         function = ATTACKS[name].function
-    inner = next(
-        (value for key, _, value in (part.partition("=") for part in rest.split(",")) if key == "attack"), None
-    )
+    given = (part.partition("=") for part in rest.split(","))
+    inner = next((value.strip() for key, _, value in given if key.strip() == "attack"), None)
     options = bound_options(name, _options(function, inner), rest, defaults)
     row = ATTACKS.get(name)
     if row and options.get("norm", "linf") not in row.norms:

@@ -13,6 +13,7 @@ from foolscope.store import replacing
 
 PICTURES = Path("images") / "results"  # beside the pages
 HARDENED = "H1"
+ROWS = 30  # of a series that has no figure, at most, to stand on the page as a table
 WORDS = {REPRODUCED: "reproduced", NOT_REPRODUCED: "**not reproduced**", NOT_RUN: "not run"}
 WRITTEN = "<!-- Written by `foolscope reproduce --pages docs` from results/*.json: change those, not this. -->"
 
@@ -73,6 +74,9 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
         )
     if record.id in FIGURES and record.measured.get("series"):
         lines += ["", f"![{FIGURES[record.id].alt}]({(PICTURES / f'{record.id}.svg').as_posix()})"]
+    elif 0 < len(series := record.measured.get("series", ())) <= ROWS:
+        lines += ["", f"| {' | '.join(series[0])} |", f"|{' --- |' * len(series[0])}"]
+        lines += [f"| {' | '.join(_number(value) for value in row.values())} |" for row in series]
     if record.substituted:
         lines += ["", "Substituted:", "", *(f"- {text}" for text in record.substituted)]
     if notes:

@@ -36,12 +36,10 @@ def hardened(lab: Lab) -> Outcome:
     survives = [row["robust_accuracy"] / row["fgsm_accuracy"] for row in papers if row["fgsm_accuracy"] > 0]
     best = max(row["robust_accuracy"] for row in papers)
     return Outcome(
-        {"best_robust_accuracy": best, "largest_share_that_survives": max(survives)},
+        {"best_robust_accuracy": best, "largest_share_that_survives": max(survives, default=float("nan"))},
         n=len(images),
         interval={"best_robust_accuracy": share_interval(best, len(images))},
-        substituted=tuple(
-            {text: 0 for recipe in recipes.hardened(lab).values() for text in recipes.substituted(recipe)}
-        ),
+        substituted=tuple({text: 0 for recipe in recipes.hardened(lab).values() for text in recipe.remarks}),
         notes=(
             f"audited at {effort} effort, eps {EPS}, linf, in the box [0, 1]; FGSM accuracy is on cross-entropy in the same box",
         ),

@@ -15,9 +15,13 @@ def hardened(lab: Lab) -> Outcome:
     images = lab.images("mnist:test", n)
     series = []
     for name, recipe in recipes.hardened(lab).items():
-        model = lab.network(recipe)
+        network = lab.found(recipe)
+        model, folder = (
+            network.module,
+            lab.cache / "audits" / f"{network.address}-{effort}-{n}",
+        )  # kept, so that they resume
         attacked = perturb(model, images, fgsm(), bounds=(0.0, 1.0))
-        found = audit(model, (images.inputs, images.labels), eps=EPS, effort=effort)
+        found = audit(model, (images.inputs, images.labels), eps=EPS, effort=effort, out=folder)
         low, high = found.record["robust_accuracy_interval"]
         series.append(
             {

@@ -152,7 +152,7 @@ def wide_maxout(lab: Lab, arm: str, seed: int = 0, epochs: int | None = None) ->
 
 def best_epoch(lab: Lab, recipe: Recipe) -> int:
     """After how many epochs the adversarial error on the validation images was lowest."""
-    history = lab.history(recipe)
+    history = lab.found(recipe).history
     return int(min(history, key=lambda epoch: float(epoch["adversarial_error"] or 1.0))["epoch"])
 
 

@@ -89,7 +89,7 @@ def worst_case_softmax(lab: Lab) -> Outcome:
         recipe = recipes.softmax(lab, "worst_case", eps)
         found = fooled(lab.network(recipe), images, fgsm(0.3))
         boxed = fooled(lab.network(recipe), images, fgsm(0.3), bounds=(0.0, 1.0))
-        loss = lab.history(recipe)[-1]["loss"]
+        loss = lab.found(recipe).history[-1]["loss"]
         series.append(
             {
                 "trained_at_eps": eps,

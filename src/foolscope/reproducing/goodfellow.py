@@ -5,6 +5,8 @@ Longer than 400 lines: a document is one file, and a third of it is the table of
 
 from __future__ import annotations
 
+import base64
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +32,7 @@ from foolscope.reproducing.measuring import (
 )
 
 DOCUMENT = "paper"
+FILTERS = 16  # of the first layer that the picture shows
 RUBBISH_EPS = 0.1  # of the step that turns noise into a chosen class
 
 
@@ -279,11 +282,26 @@ def hidden_layers(lab: Lab) -> Outcome:
             "weights_spread is the mean participation ratio of the first layer's filters, (sum w^2)^2 / (784 sum w^4): smaller is more "
             "localised",
         ),
+        series=tuple(
+            row for arm in ("plain", "adversarial") for row in _filters(arm, models[arm], images.inputs.shape[-1])
+        ),
     )
 
 
+def _first_layer(model: nn.Module) -> Tensor:
+    return next(p for p in model.parameters() if p.ndim > 1).detach().flatten(1).double()
+
+
+def _filters(arm: str, model: nn.Module, side: int) -> list[dict[str, str | int]]:
+    """The first filters, each scaled to its largest weight: a byte a pixel, 128 for 0."""
+    weights = _first_layer(model)[:FILTERS]
+    levels = (128 + 127 * weights / weights.abs().amax(1, keepdim=True)).round().to(torch.uint8)
+    texts = [base64.b64encode(row.numpy().tobytes()).decode() for row in levels]
+    return [{"network": arm, "filter": k, "side": side, "pixels": text} for k, text in enumerate(texts)]
+
+
 def _spread(model: nn.Module) -> float:
-    weights = next(p for p in model.parameters() if p.ndim > 1).detach().flatten(1).double()
+    weights = _first_layer(model)
     ratio = (weights**2).sum(1) ** 2 / (weights**4).sum(1).clamp_min(1e-300) / weights.shape[1]
     return float(ratio.mean())
 

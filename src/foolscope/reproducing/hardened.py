@@ -43,7 +43,7 @@ def hardened(lab: Lab) -> Outcome:
         {"best_robust_accuracy": best, "largest_share_that_survives": max(survives, default=float("nan"))},
         n=len(images),
         interval={"best_robust_accuracy": share_interval(best, len(images))},
-        substituted=tuple({text: 0 for recipe in recipes.hardened(lab).values() for text in recipe.remarks}),
+        substituted=recipes.substituted(*recipes.hardened(lab).values()),
         notes=(
             f"audited at {effort} effort, eps {EPS}, linf, in the box [0, 1]; FGSM accuracy is on cross-entropy in the same box",
         ),

@@ -176,7 +176,7 @@ def transfer_matrix(lab: Lab) -> Outcome:
         },
         n=len(images),
         interval={"smallest_transferred_error": share_interval(min(errors), len(images))},
-        substituted=tuple({text: 0 for recipe in recipes.zoo(lab).values() for text in recipe.remarks}),
+        substituted=recipes.substituted(*recipes.zoo(lab).values()),
         series=tuple(series),
     )
 

@@ -25,6 +25,11 @@ def _sgd(epochs: int, lr: float, **rest: Any) -> dict[str, Any]:
     return UNBOXED | {"epochs": epochs, "batch_size": 100, "lr": lr, "schedule": "linear"} | rest
 
 
+def substituted(*recipes: Recipe) -> tuple[str, ...]:
+    """What a record says of its networks: their remarks, each once."""
+    return tuple(dict.fromkeys(text for recipe in recipes for text in recipe.remarks))
+
+
 def softmax(lab: Lab, arm: str = "plain", eps: float = EPS) -> Recipe:
     """Softmax regression: `plain`, on its `worst_case` in closed form, or retrained on a `static` adversarial set."""
     epochs = lab.at(small=10, paper=20, tiny=2)

@@ -1,6 +1,11 @@
-"""Goodfellow, Shlens & Szegedy (2015), arXiv:1412.6572v3: experiments of the paper that the lecture only alludes to."""
+"""Goodfellow, Shlens & Szegedy (2015), arXiv:1412.6572v3: experiments of the paper that the lecture only alludes to.
+
+Longer than 400 lines: a document is one file, and a third of it is the table of its claims.
+"""
 
 from __future__ import annotations
+
+import base64
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +32,7 @@ from foolscope.reproducing.measuring import (
 )
 
 DOCUMENT = "paper"
+FILTERS = 16  # of the first layer that the picture shows
 RUBBISH_EPS = 0.1  # of the step that turns noise into a chosen class
 
 
@@ -53,7 +59,7 @@ def logistic(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in ("clean_error", "fgsm_error")},
-        substituted=recipes.substituted(recipe),
+        substituted=recipe.remarks,
         notes=(
             "the worst case is softplus(eps |w|_1 - y (w.x + b)); the paper prints softplus(y (eps |w|_1 - w.x - b)), which is the same "
             "for y = +1 (here the 7) alone: the gaps are the largest differences from the loss that FGSM reached",
@@ -77,7 +83,7 @@ def l1_decay(lab: Lab) -> Outcome:
         values,
         n=len(train),
         interval={key: share_interval(values[key], len(train)) for key in values},
-        substituted=recipes.substituted(arms["l1_large"]),
+        substituted=arms["l1_large"].remarks,
         notes=("the small coefficient is ours, 2.5e-5: the paper says only that smaller ones train, without benefit",),
     )
 
@@ -99,7 +105,7 @@ def large_maxout(lab: Lab) -> Outcome:
         n=len(test),
         seeds=tuple(range(5)),
         interval={"clean_error_adversarial": share_interval(mean, len(test) * len(robust))},
-        substituted=recipes.substituted(recipes.wide_maxout(lab, "adversarial")),
+        substituted=recipes.wide_maxout(lab, "adversarial").remarks,
     )
 
 
@@ -117,7 +123,7 @@ def transfer(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in list(values)[:2]},
-        substituted=recipes.substituted(recipes.maxout(lab, "adversarial")),
+        substituted=recipes.maxout(lab, "adversarial").remarks,
     )
 
 
@@ -137,7 +143,7 @@ def noise_training(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
-        substituted=recipes.substituted(arms["noise_sign"]),
+        substituted=arms["noise_sign"].remarks,
     )
 
 
@@ -166,7 +172,7 @@ def agreement(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(values[key], int(where.sum())) for key, where in counts.items() if where.any()},
-        substituted=recipes.substituted(recipes.maxout(lab)),
+        substituted=recipes.maxout(lab).remarks,
         notes=("chance, if a wrong class were named at random, is 1/9 where both are wrong",),
     )
 
@@ -185,9 +191,9 @@ def ensemble(lab: Lab) -> Outcome:
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values},
         seeds=tuple(range(len(members))),
-        substituted=(f"{len(members)} members for 12", *recipes.substituted(members[0]))
+        substituted=(f"{len(members)} members for 12", *members[0].remarks)
         if lab.scale != "paper"
-        else recipes.substituted(members[0]),
+        else members[0].remarks,
     )
 
 
@@ -209,7 +215,7 @@ def rubbish(lab: Lab) -> Outcome:
         values | means,
         n=n,
         interval=intervals,
-        substituted=recipes.substituted(recipes.maxout(lab)),
+        substituted=recipes.maxout(lab).remarks,
         notes=("an error is a sample of N(0, I) that some class claims with p > .5; confidences are means over those",),
     )
 
@@ -239,7 +245,7 @@ def fooling(lab: Lab) -> Outcome:
             "rubbish_error": share_interval(rubbish_error, n),
             "average": share_interval(sum(shares) / 10, 10 * n),
         },
-        substituted=recipes.substituted(recipes.conv_maxout(lab)),
+        substituted=recipes.conv_maxout(lab).remarks,
     )
 
 
@@ -271,16 +277,31 @@ def hidden_layers(lab: Lab) -> Outcome:
         values | spread,
         n=len(images),
         interval=intervals,
-        substituted=recipes.substituted(arms["hidden"]),
+        substituted=arms["hidden"].remarks,
         notes=(
             "weights_spread is the mean participation ratio of the first layer's filters, (sum w^2)^2 / (784 sum w^4): smaller is more "
             "localised",
         ),
+        series=tuple(
+            row for arm in ("plain", "adversarial") for row in _filters(arm, models[arm], images.inputs.shape[-1])
+        ),
     )
 
 
+def _first_layer(model: nn.Module) -> Tensor:
+    return next(p for p in model.parameters() if p.ndim > 1).detach().flatten(1).double()
+
+
+def _filters(arm: str, model: nn.Module, side: int) -> list[dict[str, str | int]]:
+    """The first filters, each scaled to its largest weight: a byte a pixel, 128 for 0."""
+    weights = _first_layer(model)[:FILTERS]
+    levels = (128 + 127 * weights / weights.abs().amax(1, keepdim=True)).round().to(torch.uint8)
+    texts = [base64.b64encode(row.numpy().tobytes()).decode() for row in levels]
+    return [{"network": arm, "filter": k, "side": side, "pixels": text} for k, text in enumerate(texts)]
+
+
 def _spread(model: nn.Module) -> float:
-    weights = next(p for p in model.parameters() if p.ndim > 1).detach().flatten(1).double()
+    weights = _first_layer(model)
     ratio = (weights**2).sum(1) ** 2 / (weights**4).sum(1).clamp_min(1e-300) / weights.shape[1]
     return float(ratio.mean())
 

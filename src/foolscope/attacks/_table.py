@@ -214,8 +214,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Rony et al. 2019",
             _same((1.01, 1.05), ddn.NORMS),
-            _same(inf, ddn.NORMS),
-            _same(inf, ddn.NORMS),
+            _same(1.01, ddn.NORMS),
+            _same((1.01, 1.4), ddn.NORMS),
             "A cheap first look at l2 distances; `fmn` and `cw` go further.",
         ),
         Attack(
@@ -242,8 +242,8 @@ ATTACKS: dict[str, Attack] = {
             "steps x ((candidates - 1) g + 1 f) + 1 f",
             "Moosavi-Dezfooli et al. 2016",
             _same((1.01, 1.01), deepfool.NORMS),
-            _same(inf, deepfool.NORMS),
-            _same(inf, deepfool.NORMS),
+            {"linf": (1.01, 1.02), "l2": 1.01},
+            {"linf": (1.1, 3.1), "l2": (1.1, 1.55)},
             "The cheapest distances: a few passes for a rough upper bound on them.",
         ),
         Attack(
@@ -270,8 +270,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Ozbulak et al. 2020",
             _same((1.1, 1.3), equal_footing.NORMS),
-            _same(inf, equal_footing.NORMS),
-            _same(inf, equal_footing.NORMS),
+            _same((1.1, 1.3), equal_footing.NORMS),
+            _same((1.06, 1.75), equal_footing.NORMS),
             "To study what a loss does to the perturbation; not to measure robustness.",
         ),
         Attack(

@@ -228,8 +228,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 1 f",
             "Carlini & Wagner 2017",
             _same((1.01, 1.01), cw.NORMS),
-            _same(inf, cw.NORMS),
-            _same(inf, cw.NORMS),
+            _same(1.01, cw.NORMS),
+            _same((1.01, 1.35), cw.NORMS),
             "The strong and slow classic for l2 distances, and for examples that fool by a margin (`kappa`).",
         ),
         Attack(
@@ -256,8 +256,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Szegedy et al. 2014",
             _same((1.02, 1.05), lbfgs.NORMS),
-            _same(inf, lbfgs.NORMS),
-            _same(inf, lbfgs.NORMS),
+            _same(1.01, lbfgs.NORMS),
+            _same((1.15, 2.3), lbfgs.NORMS),
             "To repeat the papers' first attack; others find nearer images for the same passes.",
         ),
         Attack(
@@ -313,7 +313,7 @@ ATTACKS: dict[str, Attack] = {
             "own",
             _same(1.01, hybrid.NORMS),
             {"linf": (1.02, 1.1), "l2": 1.02, "l1": inf},
-            {"linf": (1.02, 1.1), "l2": (1.02, 1.1), "l1": (1.02, 1.1)},
+            {"linf": (1.02, 1.25), "l2": (1.02, 1.15), "l1": (1.02, 1.1)},
             "Where images resist: the strongest of the fixed-eps attacks, and the last of the audit's battery.",
         ),
         Attack(

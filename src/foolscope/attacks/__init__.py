@@ -9,6 +9,7 @@ from foolscope.attacks.fmn import fmn
 from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pgd import pgd
+from foolscope.attacks.sigma_zero import sigma_zero
 from foolscope.attacks.square import square
 from foolscope.attacks.step_ll import step_ll
 
@@ -24,6 +25,7 @@ __all__ = [
     "mi_fgsm",
     "noise",
     "pgd",
+    "sigma_zero",
     "square",
     "step_ll",
 ]

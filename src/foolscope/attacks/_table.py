@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, square, step_ll
+from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, sigma_zero, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -138,6 +138,17 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Pintor et al. 2021",
             _same((1.01, 1.05), fmn.NORMS),
+        ),
+        Attack(
+            "sigma_zero",
+            sigma_zero.sigma_zero,
+            sigma_zero.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Cinà et al. 2024",
+            _same((1.01, 1.05), sigma_zero.NORMS),
         ),
         Attack(
             "square",

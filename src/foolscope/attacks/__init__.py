@@ -8,6 +8,7 @@ from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
 from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.noise import noise
+from foolscope.attacks.pdpgd import pdpgd
 from foolscope.attacks.pgd import pgd
 from foolscope.attacks.sigma_zero import sigma_zero
 from foolscope.attacks.square import square
@@ -24,6 +25,7 @@ __all__ = [
     "list_attacks",
     "mi_fgsm",
     "noise",
+    "pdpgd",
     "pgd",
     "sigma_zero",
     "square",

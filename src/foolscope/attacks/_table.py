@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pgd, sigma_zero, square, step_ll
+from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pdpgd, pgd, sigma_zero, square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -138,6 +138,17 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Pintor et al. 2021",
             _same((1.01, 1.05), fmn.NORMS),
+        ),
+        Attack(
+            "pdpgd",
+            pdpgd.pdpgd,
+            pdpgd.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 3 f",
+            "Matyasko & Chau 2021",
+            _same((1.01, 1.05), pdpgd.NORMS),
         ),
         Attack(
             "sigma_zero",

@@ -8,7 +8,7 @@ TORCH := $(shell ls $(PIP_FIND_LINKS)/torch-[0-9]*.whl 2>/dev/null | sed -n '1s|
 SHARED ?= ../shared
 
 .DELETE_ON_ERROR:
-.PHONY: audit test test-real check bench env clean
+.PHONY: audit test test-real check bench docs env clean
 
 audit: $(STAMP)
 	$(BIN)/foolscope audit digits_cnn digits --eps 0.1 --out foolscope-audit --overwrite
@@ -32,6 +32,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+docs: $(STAMP)
+	$(BIN)/python -m foolscope.attacks._page > docs/attacks.md
 
 bench: $(STAMP)
 	FOOLSCOPE_DATA=$(abspath $(SHARED))/data FOOLSCOPE_WEIGHTS=$(abspath $(SHARED))/weights $(BIN)/foolscope bench

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from foolscope.errors import InputError
-from foolscope.losses import LOSSES, cross_entropy, dlr, get_loss, logit, margin, margin_slope
+from foolscope.losses import LOSSES, cross_entropy, dlr, get_loss, logit, margin, margin_base, margin_slope
 
 ROW = torch.tensor([[2.0, 5.0, 1.0, -3.0]])
 NAMES = sorted(LOSSES)
@@ -75,7 +75,9 @@ def test_gradients_by_central_differences(name, classes, targeted):
 def test_the_margin_slope_is_its_value_and_gradient(targeted):
     z, y = random_logits(50, 5), torch.arange(50) % 5
     t = (y + 2) % 5 if targeted else None
-    value, slope = margin_slope(z, y, t)
+    own = (y if t is None else t)[:, None]
+    size = torch.full((50, 1), -1.0 if targeted else 1.0, dtype=z.dtype)
+    value, slope = margin_slope(z, own, size, margin_base(own, size, 5))
     leaf = z.clone().requires_grad_()
     expected = margin(leaf, y, t)
     expected.sum().backward()

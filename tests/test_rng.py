@@ -25,7 +25,9 @@ def reference(seed: int, index: int, draw: int, place: int) -> float:
     """One number of `uniform`, by scalars."""
     stream = splitmix(splitmix(seed + GOLDEN) + (index + 1) * GOLDEN)
     stream = splitmix(stream + (draw + 1) * GOLDEN)
-    return ((splitmix(stream + (place + 1) * GOLDEN) >> 41) + 0.5) / 2**23
+    word = splitmix(stream + (place // 2 + 1) * GOLDEN)
+    half = word >> 32 if place % 2 else word & 0xFFFFFFFF
+    return ((half >> 9) + 0.5) / 2**23
 
 
 def test_the_reference_is_splitmix64():

@@ -68,18 +68,31 @@ def margin(logits: Tensor, labels: Tensor, targets: Tensor | None = None, clean:
     return _of(logits, targets) - _best_other(logits, targets)
 
 
-def margin_slope(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`margin` and its gradient with respect to the logits, `(b,)` and `(b, c)`, in closed form: one step's share of autograd saved.
+def margin_slope(
+    logits: Tensor, own: Tensor, size: Tensor, base: Tensor, aim: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`margin` times a factor and its gradient with respect to the logits, `(b,)` and `(b, c)`, in closed form: no graph, six operations.
+
+    Args:
+        logits: `(b, c)`.
+        own: `(b, 1)`: the labels, or the targets.
+        size: `(b, 1)`: the factor; negative for the targeted margin.
+        base: `margin_base(...)`: the part of the gradient that does not depend on the logits.
+        aim: `(b, 1)`: the gradient is that of this class's logit, not of the rival's that is largest now.
 
     Example:
-        >>> margin_slope(torch.tensor([[2.0, 5.0, 1.0]]), torch.tensor([0]))
+        >>> own, size = torch.tensor([[0]]), torch.tensor([[1.0]])
+        >>> margin_slope(torch.tensor([[2.0, 5.0, 1.0]]), own, size, margin_base(own, size, 3))
         (tensor([3.]), tensor([[-1.,  1.,  0.]]))
     """
-    own = (labels if targets is None else targets)[:, None]
-    best = logits.scatter(1, own, -torch.inf).max(1, keepdim=True)
-    sign = 1.0 if targets is None else -1.0
-    slope = torch.zeros_like(logits).scatter_(1, best.indices, sign).scatter_(1, own, -sign)
-    return (best.values - logits.gather(1, own)).squeeze(1) * sign, slope
+    rival = logits.scatter(1, own, -torch.inf).max(1, keepdim=True)
+    value = rival.values * size - logits.gather(1, own) * size
+    return value.squeeze(1), base.scatter(1, rival.indices if aim is None else aim, size)
+
+
+def margin_base(own: Tensor, size: Tensor, classes: int) -> Tensor:
+    """-size at `own` and 0 elsewhere, `(b, classes)`."""
+    return size.new_zeros(len(own), classes).scatter_(1, own, -size)
 
 
 def dlr(logits: Tensor, labels: Tensor, targets: Tensor | None = None, clean: Tensor | None = None) -> Tensor:

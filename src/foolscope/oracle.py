@@ -18,10 +18,34 @@ from torch import Tensor, nn
 
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
-from foolscope.losses import Loss, get_loss, margin, margin_slope
+from foolscope.losses import LOSSES, Loss, get_loss, margin, margin_base, margin_slope
+from foolscope.tally import NOT_FINITE, OK, ZERO, Tally
 from foolscope.untouched import untouched
 
-OK, ZERO, NOT_FINITE = 0, 1, 2  # what the latest gradient of an image was
+__all__ = ["NOT_FINITE", "OK", "ZERO", "Answer", "Oracle", "attacked"]
+
+
+class _Known(NamedTuple):
+    """What a pass over the same rows needs every time.
+
+    Attributes:
+        rows: `(r,)`, as the attack handed them over.
+        labels, targets: `(r,)`; `targets` may be None.
+        own: `(r, 1)`: the targets, or the labels.
+        scale: `(r, 1)`, of the logits.
+        size: `(r, 1)`: scale, negative when targeted.
+        base: `(r, c)`, from `margin_base`.
+        aim: `(r,)`, from `Oracle.aimed`, or None.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    own: Tensor
+    scale: Tensor
+    size: Tensor
+    base: Tensor
+    aim: Tensor | None
 
 
 class Answer(NamedTuple):
@@ -41,8 +65,9 @@ class Answer(NamedTuple):
 class Oracle:
     """A model, a batch of images and what is known of them.
 
-    Rows: wherever a method takes `x` and `rows`, `x` holds candidates for the images `rows` (positions in this batch, rising), so that
-    only undecided images cost anything.
+    Rows: wherever a method takes `x` and `rows`, `x` holds candidates for the images `rows` (positions in this batch), so that only
+    undecided images cost anything. What a pass needs of them is looked up once for as long as the attack hands over the same tensor
+    `rows`, which must not change in place.
 
     Homogeneous losses see the logits multiplied by a power of two per image, chosen so that the clean logits' spread lies in [1/2, 1):
     an attack then takes the same steps, bit for bit, whatever power of two the logits are multiplied by.
@@ -79,9 +104,9 @@ class Oracle:
         self.labels = _integers("labels", labels, count).to(like.device)
         self.targets = None if targets is None else _integers("targets", targets, count).to(like.device)
         self.index = (torch.arange(count) if index is None else _integers("index", index, count)).to(like.device)
-        self.forwards = torch.zeros(count, dtype=torch.int64)
-        self.backwards = torch.zeros(count, dtype=torch.int64)
-        self.state = torch.zeros(count, dtype=torch.int8)
+        self._tally = Tally(count)
+        self._seen: _Known | None = None
+        self._aim: Tensor | None = None
         self._warned = False
         self._clean = None if clean is None else clean.to(like.device, like.dtype)
 
@@ -94,15 +119,30 @@ class Oracle:
         `x` holds k candidates an image (k >= 1, the batch repeated k times); any other number of rows is charged to every image.
         """
         per_image = -(-len(x) // max(1, len(self)))
-        self.forwards += per_image
+        self._tally.add(self.rows_all, forwards=per_image)
         logits = self._run(x)
         if logits.requires_grad:
 
             def count(gradient: Tensor) -> None:
-                self.backwards += per_image
+                self._tally.add(self.rows_all, backwards=per_image)
 
             logits.register_hook(count)  # type: ignore[no-untyped-call]
         return logits
+
+    @property
+    def forwards(self) -> Tensor:
+        """Forward passes so far, int64 `(b,)` on the CPU."""
+        return self._tally.forwards
+
+    @property
+    def backwards(self) -> Tensor:
+        """Backward passes so far, int64 `(b,)` on the CPU."""
+        return self._tally.backwards
+
+    @property
+    def state(self) -> Tensor:
+        """How each image's latest gradient was, int8 `(b,)` on the CPU: `OK`, `ZERO` or `NOT_FINITE`."""
+        return self._tally.state
 
     @cached_property
     def clean(self) -> Tensor:
@@ -139,44 +179,33 @@ class Oracle:
 
     def logits(self, x: Tensor, rows: Tensor) -> Tensor:
         """Logits `(r, c)` without a graph; one forward an image."""
-        self._count(self.forwards, rows)
+        self._tally.add(rows, forwards=1)
         with torch.no_grad():
             return self._run(x)
 
     def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The margin `(r,)` of rescaled logits: positive exactly where the image is fooled."""
-        targets = None if self.targets is None else self._of(self.targets, rows)
-        return margin(logits * self._of(self._scale, rows), self._of(self.labels, rows), targets)
+        targets = None if self.targets is None else self.targets[rows]
+        return margin(logits * self._scale[rows], self.labels[rows], targets)
 
     def gradient(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> Answer:
         """Loss and input gradient; one forward and one backward an image (none where the model cuts the graph)."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
-        self._count(self.forwards, rows)
-        x = x.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self._run(x)
+        x, logits = self._trace(x, rows)
         reached, value, slope = self._steer(logits.detach(), rows, loss)
-        gradient = None
-        if logits.requires_grad:  # a model that cuts the graph (no_grad, detach, rounding to integers) counts as flat
-            self._count(self.backwards, rows)
-            with foreign_code():
-                (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
-        # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
-        gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
-        finite, dead = _health(gradient)
-        if not bool(finite.all()):
-            gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-        if not loss.homogeneous and not self._warned and bool(dead.any()):
-            self._warned = True
-            share = f"{int(dead.sum())} of {len(dead)}"
-            warnings.warn(
-                f"loss={loss.name}: its gradient is exactly zero for {share} images (it underflows on confident logits); "
-                "loss=margin does not depend on the scale of the logits",
-                stacklevel=3,
-            )
-        state = torch.where(finite, dead.to(torch.int8), NOT_FINITE).to("cpu", torch.int8)
-        self.state[slice(None) if len(rows) == len(self) else rows.cpu()] = state
-        return Answer(reached, value, gradient)
+        return Answer(reached, value, self._pull_back(x, logits, slope, rows, loss))
+
+    def lead(self, x: Tensor, rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """A class's lead over the label, `(p,)` in rescaled logits, and its input gradient `(p, ...)`, for pairs of image and class.
+
+        Here `rows` `(p,)` may repeat, once for each of an image's `classes` `(p,)`; one forward and one backward a pair.
+        """
+        x, logits = self._trace(x, rows)
+        own, other, scale = self.labels[rows, None], classes[:, None], self._scale[rows]
+        seen = logits.detach() * scale
+        slope = torch.zeros_like(seen).scatter_(1, own, -scale).scatter_(1, other, scale)
+        lead = (seen.gather(1, other) - seen.gather(1, own)).squeeze(1)
+        return lead, self._pull_back(x, logits, slope, rows, LOSSES["margin"])
 
     def value(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> tuple[Tensor, Tensor]:
         """Margin and loss, each `(r,)`, by a forward pass alone."""
@@ -186,40 +215,81 @@ class Oracle:
     def towards(self, targets: Tensor) -> Oracle:
         """The same images and counts with the gradients and margins of a targeted attack."""
         other = copy.copy(self)
-        other.targets = targets
+        other.targets, other._seen = targets, None
+        return other
+
+    def aimed(self, classes: Tensor) -> Oracle:
+        """The same images, counts and margins with gradients that lead to these classes `(b,)`: any wrong class is still a success."""
+        other = copy.copy(self)
+        other._aim, other._seen = classes, None
         return other
 
     def slope(self, x: Tensor, rows: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and their directional derivative, both `(r, c)`, by forward-mode differentiation; counted as two forwards."""
-        self.forwards[rows.cpu()] += 2
+        self._tally.add(rows, forwards=2)
         with torch.no_grad(), warnings.catch_warnings():
             # torch's own, once, when it loads its forward-mode rules
             warnings.filterwarnings("ignore", r"`torch\.jit\.script` is (deprecated|not supported)", DeprecationWarning)
             logits, slope = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
         return logits, slope
 
+    def _trace(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The input as a leaf, and its logits with their graph."""
+        self._tally.add(rows, forwards=1)
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return x, self._run(x)
+
+    def _pull_back(self, x: Tensor, logits: Tensor, slope: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+        """The input gradient for this gradient with respect to the logits; finite, and noted if it was not or is zero."""
+        gradient = None
+        if logits.requires_grad:  # a model that cuts the graph (no_grad, detach, rounding to integers) counts as flat
+            self._tally.add(rows, backwards=1)
+            with foreign_code():
+                (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
+        # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
+        gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
+        if _healthy(gradient):
+            self._tally.note(rows, OK)
+            return gradient
+        return self._mend(gradient, rows, loss)
+
     def _steer(self, logits: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         """Margin and loss `(r,)`, and the loss's gradient with respect to the logits `(r, c)`."""
-        labels, targets = self._of(self.labels, rows), None if self.targets is None else self._of(self.targets, rows)
-        scale = self._of(self._scale, rows)
-        reached, slope = margin_slope(logits * scale, labels, targets)
+        known = self._known(rows)
+        aim = None if known.aim is None else known.aim[:, None]
+        reached, slope = margin_slope(logits, known.own, known.size, known.base, aim)
         if loss.name == "margin":
-            return reached, reached, slope.mul_(scale)
-        leaf, clean = logits.clone().requires_grad_(), self._of(self.clean, rows)
+            return reached, reached, slope
+        leaf, clean = logits.clone().requires_grad_(), self.clean[rows]
         with torch.enable_grad():
-            seen, clean = (leaf * scale, clean * scale) if loss.homogeneous else (leaf, clean)
-            value = loss.function(seen, labels, targets, clean)
+            seen, clean = (leaf * known.scale, clean * known.scale) if loss.homogeneous else (leaf, clean)
+            value = loss.function(seen, known.labels, known.targets if known.aim is None else known.aim, clean)
         return reached, value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
 
-    def _of(self, values: Tensor, rows: Tensor) -> Tensor:
-        """`values` of these rows; as they are where the rows are all of them."""
-        return values if len(rows) == len(self) else values[rows]
+    def _known(self, rows: Tensor) -> _Known:
+        if self._seen is None or self._seen.rows is not rows:
+            labels, targets = self.labels[rows], None if self.targets is None else self.targets[rows]
+            own, scale = (labels if targets is None else targets)[:, None], self._scale[rows]
+            size = scale if targets is None else -scale
+            base = margin_base(own, size, self.clean.shape[1])
+            aim = None if self._aim is None else self._aim[rows]
+            self._seen = _Known(rows, labels, targets, own, scale, size, base, aim)
+        return self._seen
 
-    def _count(self, passes: Tensor, rows: Tensor) -> None:
-        if len(rows) == len(self):
-            passes += 1
-        else:
-            passes[rows.cpu()] += 1
+    def _mend(self, gradient: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+        """Notes which gradients are zero or not finite; their non-finite entries become 0."""
+        flat = gradient.flatten(1)
+        finite, dead = torch.isfinite(flat).all(1), (flat == 0).all(1)
+        self._tally.note(rows, torch.where(finite, dead.to(torch.int8), NOT_FINITE))
+        if not loss.homogeneous and not self._warned and bool(dead.any()):
+            self._warned = True
+            warnings.warn(
+                f"loss={loss.name}: its gradient is exactly zero for {int(dead.sum())} of {len(dead)} images (it underflows on confident "
+                "logits); loss=margin does not depend on the scale of the logits",
+                stacklevel=4,
+            )
+        return gradient if bool(finite.all()) else gradient.nan_to_num(0.0, 0.0, 0.0)
 
     def _run(self, x: Tensor) -> Tensor:
         with foreign_code():
@@ -230,17 +300,13 @@ class Oracle:
         return logits
 
 
-def _health(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows are finite and which are zero throughout, `(r,)` twice.
+def _healthy(gradient: Tensor) -> bool:
+    """Whether every row is surely finite and not zero throughout: by the rows' sums, the cheapest look at all of them.
 
-    A row's sum is the cheapest look at all of it; only where one is 0 or not finite (by cancellation, perhaps) a second look follows.
+    A sum that is 0 or not finite (by cancellation or overflow, perhaps) turns into NaN and asks for a closer look.
     """
-    flat = gradient.flatten(1)
-    total = flat.sum(1)
-    finite, dead = torch.isfinite(total), total == 0
-    if bool((dead | ~finite).any()):
-        finite, dead = torch.isfinite(flat).all(1), (flat == 0).all(1)
-    return finite, dead
+    total = gradient.flatten(1).sum(1)
+    return not math.isnan(float((total / total).sum()))
 
 
 @contextmanager

@@ -52,7 +52,9 @@ def uniform(
     # One after the other: a symmetric mixture would give image 3 of seed 5 the draws of image 5 of seed 3.
     key = _mix(_mix(word[0] + _GOLDEN) + (index.to(torch.int64) + 1) * _GOLDEN)
     key = _mix(key + (word[1] + 1) * _GOLDEN)
-    place = torch.arange(1, math.prod(shape) + 1, dtype=torch.int64, device=index.device) * _GOLDEN
+    count = math.prod(shape)
+    place = torch.arange(1, (count + 1) // 2 + 1, dtype=torch.int64, device=index.device) * _GOLDEN
+    halves = _mix(key[:, None] + place).view(torch.int32)[:, :count]  # each word is good for two numbers
     kept = min(23, round(-math.log2(torch.finfo(dtype).eps)))
-    bits = _shift(_mix(key[:, None] + place), 64 - kept)
-    return ((bits.to(dtype) + 0.5) * 2.0**-kept).view(len(index), *shape)
+    bits = (halves >> (32 - kept)) & ((1 << kept) - 1)
+    return bits.to(dtype).add_(0.5).mul_(2.0**-kept).view(len(index), *shape)

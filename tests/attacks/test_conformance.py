@@ -23,4 +23,5 @@ def test_conformance(row, norm, check):
 def test_every_attack_states_what_it_promises():
     for row in ATTACKS.values():
         if row.kind != "control":
-            assert set(row.tolerance) == set(row.norms), row.name
+            for promise in (row.tolerance, row.sphere, row.relu):
+                assert set(promise) == set(row.norms), row.name

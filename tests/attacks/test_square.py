@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks import noise, square
-from foolscope.attacks.square import _corners, _grid, _moved_mass, _share, _stripes, _window
+from foolscope.attacks.square import _grid, _moved_mass, _share, _stripes, _window
 from foolscope.oracle import Oracle
 from foolscope.testing.models import Curved, random_images
 
@@ -181,15 +181,6 @@ def test_l2_moves_mass_from_one_window_to_the_other():
     # Half the ball is unused: it goes into the first window, an equal share a channel.
     moved = _moved_mass(d / 2, 1.0, 4.6, u)
     assert torch.allclose((moved * gain).square().sum((2, 3)), mass / 4 + 0.75 / 3)
-
-
-def test_corners_leave_all_else_as_it_was():
-    d = torch.randn(7, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    u = rng.uniform(0, torch.arange(7), 0, (8,))
-    moved = _corners(d, 0.3, 2.2, u)
-    window = _window(d.shape, 2, u[:, :2]).expand_as(d)
-    assert torch.equal(moved[~window], d[~window])
-    assert torch.allclose(moved[window].abs(), torch.full_like(moved[window], 0.3))
 
 
 def reference_square(model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int, seed: int) -> Tensor:

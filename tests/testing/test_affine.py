@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linprog
 
 from foolscope.errors import InputError
-from foolscope.testing.affine import BOXES, affine_problem, radial_problem, rival_distances
+from foolscope.testing.affine import BOXES, affine_problem, rival_distances
 from foolscope.testing.distances import NORMS
 
 
@@ -148,22 +148,3 @@ def test_colour_images_and_none_at_all():
 def test_bad_arguments_are_named(options, line):
     with pytest.raises(InputError, match=line):
         affine_problem(2, **options)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_sphere_is_where_it_says(dtype):
-    problem = radial_problem(32, seed=2, dtype=dtype)
-    assert torch.equal(problem.model(problem.inputs).argmax(1), problem.labels)
-    outward = problem.inputs.double() - problem.model.centre.double()
-    length = outward.flatten(1).norm(dim=1)
-    model = problem.model.double()
-    for factor, fooled in ((0.999, False), (1.001, True)):
-        stretch = (1 + factor * problem.distance / length).view(-1, 1, 1, 1)
-        moved = model.centre.double() + stretch * outward
-        assert bool((moved >= 0).all() and (moved <= 1).all())
-        assert bool(((model(moved).argmax(1) != problem.labels) == fooled).all())
-    # no shorter way in any of many random directions
-    draws = torch.randn(64, *problem.inputs.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sizes = draws.flatten(2).norm(dim=2).view(*draws.shape[:2], 1, 1, 1)
-    tries = problem.inputs.double() + 0.999 * problem.distance.view(-1, 1, 1, 1) * draws / sizes
-    assert bool((model(tries.flatten(0, 1)).argmax(1) == 0).all())

@@ -5,21 +5,41 @@ Over 400 lines: every check has a saboteur of its own.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from foolscope.errors import InputError
+from foolscope.testing import exactness
 from foolscope.testing.conformance import CHECKS, check_attack, checks_for
 
 NORMS = ("linf", "l2", "l1", "l0")
 
 
-def row(function, *, name="under test", norms=NORMS, kind="fixed eps", targeted=True, gradient=True, promise=1.0001):
+def row(
+    function,
+    *,
+    name="under test",
+    norms=NORMS,
+    kind="fixed eps",
+    targeted=True,
+    gradient=True,
+    promise=1.0001,
+    curved=float("inf"),
+):
     tolerance = dict.fromkeys(norms, (promise, promise) if kind == "minimal norm" else promise)
     return SimpleNamespace(
-        name=name, function=function, norms=norms, kind=kind, targeted=targeted, gradient=gradient, tolerance=tolerance
+        name=name,
+        function=function,
+        norms=norms,
+        kind=kind,
+        targeted=targeted,
+        gradient=gradient,
+        tolerance=tolerance,
+        sphere=dict.fromkeys(norms, curved),
+        relu=dict.fromkeys(norms, curved),
     )
 
 
@@ -370,6 +390,45 @@ MINIMAL_FAULTS = [
 def test_a_minimal_norm_saboteur_fails(saboteur, complaint, norm):
     with pytest.raises(AssertionError, match=complaint):
         CHECKS["inactive box"](row(saboteur, kind="minimal norm", promise=1.01), norm)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("check", ["sphere", "ReLU network"])
+def test_on_curved_boundaries_a_no_op_and_one_short_step_fail(check, norm):
+    for saboteur, kind in ((no_op, "fixed eps"), (no_op, "minimal norm"), (ten_percent_short, "fixed eps")):
+        if (saboteur, check, norm) == (ten_percent_short, "ReLU network", "l0"):
+            continue  # two components fewer than one are none
+        with pytest.raises(AssertionError, match="median of what it takes / optimum inf, promised 1.0"):
+            CHECKS[check](row(saboteur, kind=kind, curved=(1.05, float("inf"))), norm)
+
+
+def test_on_curved_boundaries_the_tail_counts_too(monkeypatch):
+    """From inside a sphere one exact step is the answer; an attack that gives up on every seventh image keeps the median alone."""
+
+    def lazy(model, inputs, labels, *, norm="linf", targets=None):
+        result = minimal(model, inputs, labels, norm=norm, targets=targets)
+        return torch.where((torch.arange(len(inputs)) % 7 == 0).view(-1, 1, 1, 1), inputs, result)
+
+    monkeypatch.setattr(exactness, "SIDES", ("inside",))
+    with pytest.raises(AssertionError, match="inside a sphere: 90th percentile of what it takes / optimum inf"):
+        CHECKS["sphere"](row(lazy, kind="minimal norm", curved=(1.01, 1.01)), "l2")
+    CHECKS["sphere"](row(lazy, kind="minimal norm", curved=(1.01, float("inf"))), "l2")
+
+
+def test_on_curved_boundaries_a_distance_that_is_too_large_is_found_out(monkeypatch):
+    """The exact answers are on trial as well: an attack that beats one fails the check."""
+    for name in ("radial_problem", "relu_problem"):
+        right = getattr(exactness, name)
+
+        def wrong(*args, right=right, **options):
+            problem = right(*args, **options)
+            return replace(problem, distance=1.5 * problem.distance)
+
+        monkeypatch.setattr(exactness, name, wrong)
+    for check in ("sphere", "ReLU network"):
+        for attack, kind in ((exact, "fixed eps"), (minimal, "minimal norm")):
+            with pytest.raises(AssertionError, match="fooled below their exact distance"):
+                CHECKS[check](row(attack, kind=kind), "l2")
 
 
 @pytest.mark.parametrize("norm", NORMS)

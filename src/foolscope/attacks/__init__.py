@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
 from foolscope.attacks.bim import bim
+from foolscope.attacks.cw import cw
+from foolscope.attacks.ddn import ddn
+from foolscope.attacks.deepfool import deepfool
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
+from foolscope.attacks.hybrid import hybrid
+from foolscope.attacks.lbfgs import lbfgs
 from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pdpgd import pdpgd
@@ -20,8 +25,13 @@ __all__ = [
     "Bound",
     "bim",
     "bind",
+    "cw",
+    "ddn",
+    "deepfool",
     "fgsm",
     "fmn",
+    "hybrid",
+    "lbfgs",
     "list_attacks",
     "mi_fgsm",
     "noise",

@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 
-class Best(NamedTuple):
+class Best:
     """The best iterate of each row so far: a fooling one before any other, then the one of the largest loss.
 
+    An iterate is copied only once the next one fails to beat it, so that a row that improves at every step costs no copy at all.
+
+    Args:
+        x: `(r, ...)`, what `x` is before anything was offered; any offer beats it.
+
     Attributes:
-        x: `(r, ...)`.
         loss: `(r,)`; -inf where nothing was offered yet.
         fooled: `(r,)`.
     """
 
-    x: Tensor
-    loss: Tensor
-    fooled: Tensor
+    def __init__(self, x: Tensor) -> None:
+        self._x = x.clone()
+        self.loss = x.new_full((len(x),), -torch.inf)
+        self.fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self._held: tuple[Tensor, Tensor, Tensor] | None = (
+            None  # places, the iterates offered there, which of them are the best
+        )
 
-    @classmethod
-    def of(cls, x: Tensor) -> Best:
-        """A copy of `x`, which any offer beats."""
-        return cls(x.clone(), x.new_full((len(x),), -torch.inf), torch.zeros(len(x), dtype=torch.bool, device=x.device))
+    @property
+    def x(self) -> Tensor:
+        """The best iterates, `(r, ...)`."""
+        if self._held is not None:
+            places, x, fresh = self._held
+            self._copy(places, x, fresh)
+            self._held = None
+        return self._x
 
-    def take(self, x: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        """Takes over, in place, what is better in an offer for every row."""
-        better = torch.where(fooled == self.fooled, loss > self.loss, fooled)
-        take_rows(self.x, x, better)
-        take_rows(self.loss, loss, better)
-        self.fooled.logical_or_(fooled)
+    def take(self, places: Tensor, x: Tensor, loss: Tensor, fooled: Tensor) -> None:
+        """Takes over what is better in an offer for the rows `places` (rising); `x` must stay as it is until the next call."""
+        every = len(places) == len(self.loss)
+        best_loss, was_fooled = (self.loss, self.fooled) if every else (self.loss[places], self.fooled[places])
+        better = torch.where(fooled == was_fooled, loss > best_loss, fooled)
+        if self._held is not None:
+            before, offered, fresh = self._held
+            self._copy(before, offered, fresh & ~better if before is places else fresh)
+        self._held = places, x, better
+        best_loss, was_fooled = torch.where(better, loss, best_loss), fooled | was_fooled
+        if every:
+            self.loss, self.fooled = best_loss, was_fooled
+        else:
+            self.loss[places], self.fooled[places] = best_loss, was_fooled
 
-    def of_rows(self, rows: Tensor) -> Best:
-        """A copy of these rows."""
-        return Best(self.x[rows], self.loss[rows], self.fooled[rows])
-
-    def put(self, places: Tensor, other: Best) -> None:
-        """Writes `other`'s rows over the rows `places`."""
-        self.x[places], self.loss[places], self.fooled[places] = other
-
-    def update(self, places: Tensor, x: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        """Takes over, in place, what is better in an offer for the rows `places`."""
-        mine = self.of_rows(places)
-        mine.take(x, loss, fooled)
-        self.put(places, mine)
+    def _copy(self, places: Tensor, x: Tensor, which: Tensor) -> None:
+        rows = which.nonzero().squeeze(1)
+        if len(rows):
+            self._x[places[rows]] = x[rows]
 
 
 def take_rows(kept: Tensor, offered: Tensor, better: Tensor) -> None:

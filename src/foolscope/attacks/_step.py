@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -47,6 +48,11 @@ def checked_count(name: str, value: int) -> int:
     return value
 
 
+def cosine(size: float, steps: int) -> list[float]:
+    """Step sizes from `size` to 0 along a squared half cosine: they cross the ball at first and settle at the end."""
+    return [size / 4 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
+
+
 def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str, seed: int, draw: int) -> Tensor:
     """A starting point for each row: the image itself, uniform in the ball, or a corner of it (a point of its surface); in the box.
 
@@ -77,7 +83,7 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
 
 
 def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
-    """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; may work in place.
+    """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; spoils the gradient, not `x`.
 
     linf: by size * sign(g), clipped. l2 and l1: by the steepest step of that size (`stride`), then back onto ball and box
     by the exact projection; in l1 that moves the components of largest |g|, each as far as the box allows.
@@ -87,7 +93,12 @@ def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
         low, high = origin - eps, origin + eps
         if oracle.bounds is not None:
             low, high = low.clamp_(*oracle.bounds), high.clamp_(*oracle.bounds)
-        return lambda x, g, size: torch.clamp(x.add_(g.sign_(), alpha=size), low, high, out=x)
+
+        def clipped(x: Tensor, g: Tensor, size: float) -> Tensor:
+            moved = torch.add(x, g.sign_(), alpha=size)
+            return torch.clamp(moved, low, high, out=moved)
+
+        return clipped
     lower, upper = oracle.box(rows)
 
     def move(x: Tensor, g: Tensor, size: float) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, fgsm, fmn, mi_fgsm, noise, pdpgd, pgd, sigma_zero, square, step_ll
+from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, hybrid, lbfgs, mi_fgsm, noise, pdpgd, pgd, sigma_zero
+from foolscope.attacks import square, step_ll
 from foolscope.errors import InputError
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
@@ -33,6 +35,10 @@ class Attack:
         source: authors and year.
         tolerance: by norm, what the conformance suite holds it to on affine models. Fixed eps: the factor f such that it succeeds
             wherever eps > f * the exact distance. Minimal norm: median and 90th percentile of the ratio to the exact distance.
+        sphere: by norm, the same where the boundary is a sphere; for a fixed-eps attack a median and a 90th percentile too: it fools half
+            of the images where eps is the first times their exact distance, and 90 % where it is the second. inf: nothing is promised.
+        relu: the same before small ReLU networks, which are solved exactly.
+        when: to use it, in one sentence.
     """
 
     name: str
@@ -44,6 +50,9 @@ class Attack:
     cost: str
     source: str
     tolerance: Mapping[str, float | tuple[float, float]]
+    sphere: Mapping[str, float | tuple[float, float]]
+    relu: Mapping[str, float | tuple[float, float]]
+    when: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,9 @@ ATTACKS: dict[str, Attack] = {
             "1 f + 1 g",
             "Goodfellow et al. 2015",
             _same(1.01, fgsm.NORMS),
+            {"linf": (1.05, inf), "l2": 1.01, "l1": inf},
+            {"linf": (1.25, inf), "l2": (1.4, inf), "l1": (1.25, inf)},
+            "The cheapest look: a lower bound on how easily a model is fooled; pgd at the same eps is stronger.",
         ),
         Attack(
             "step_ll",
@@ -102,6 +114,9 @@ ATTACKS: dict[str, Attack] = {
             "1 f + 1 g",
             "Kurakin et al. 2017",
             _same(1.01, step_ll.NORMS),
+            {"linf": (1.05, inf), "l2": 1.01, "l1": inf},
+            {"linf": (1.4, inf), "l2": (1.4, inf), "l1": (2.1, inf)},
+            "One step that leaks no label: for adversarial training, and for comparison with papers that used it.",
         ),
         Attack(
             "pgd",
@@ -113,9 +128,23 @@ ATTACKS: dict[str, Attack] = {
             "restarts x (steps g + 1 f)",
             "Madry et al. 2018",
             _same(1.01, pgd.NORMS),
+            {"linf": (1.02, 1.15), "l2": 1.02, "l1": inf},
+            {"linf": (1.02, 1.8), "l2": (1.02, 1.6), "l1": (1.02, 1.4)},
+            "The first choice at a given eps, and cheap: add `start=corner` and restarts where images resist.",
         ),
         Attack(
-            "bim", bim.bim, bim.NORMS, FIXED, True, True, "steps g + 2 f", "Kurakin et al. 2017", _same(1.01, bim.NORMS)
+            "bim",
+            bim.bim,
+            bim.NORMS,
+            FIXED,
+            True,
+            True,
+            "steps g + 2 f",
+            "Kurakin et al. 2017",
+            _same(1.01, bim.NORMS),
+            {"linf": 1.02, "l2": 1.01, "l1": inf},
+            {"linf": (1.02, 2.6), "l2": (1.02, 1.8), "l1": (1.02, inf)},
+            "To compare with papers that used it; pgd with its falling steps finds more.",
         ),
         Attack(
             "mi_fgsm",
@@ -127,6 +156,9 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Dong et al. 2018",
             _same(1.01, mi_fgsm.NORMS),
+            {"linf": 1.05, "l2": 1.01, "l1": inf},
+            {"linf": (1.05, 1.8), "l2": (1.05, 1.6), "l1": (1.1, 2.1)},
+            "To craft images that are to fool other models too; on the model itself pgd finds more.",
         ),
         Attack(
             "fmn",
@@ -138,6 +170,65 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Pintor et al. 2021",
             _same((1.01, 1.05), fmn.NORMS),
+            {"linf": 1.01, "l2": 1.01, "l1": (1.01, 2.5), "l0": inf},
+            {"linf": (1.01, 1.7), "l2": (1.01, 1.6), "l1": (1.01, 1.5), "l0": (1.01, inf)},
+            "To learn how far the nearest fooling image is, in any norm, without choosing an eps.",
+        ),
+        Attack(
+            "ddn",
+            ddn.ddn,
+            ddn.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Rony et al. 2019",
+            _same((1.01, 1.05), ddn.NORMS),
+            _same(inf, ddn.NORMS),
+            _same(inf, ddn.NORMS),
+            "A cheap first look at l2 distances; `fmn` and `cw` go further.",
+        ),
+        Attack(
+            "cw",
+            cw.cw,
+            cw.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 1 f",
+            "Carlini & Wagner 2017",
+            _same((1.01, 1.01), cw.NORMS),
+            _same(inf, cw.NORMS),
+            _same(inf, cw.NORMS),
+            "The strong and slow classic for l2 distances, and for examples that fool by a margin (`kappa`).",
+        ),
+        Attack(
+            "deepfool",
+            deepfool.deepfool,
+            deepfool.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps x ((candidates - 1) g + 1 f) + 1 f",
+            "Moosavi-Dezfooli et al. 2016",
+            _same((1.01, 1.01), deepfool.NORMS),
+            _same(inf, deepfool.NORMS),
+            _same(inf, deepfool.NORMS),
+            "The cheapest distances: a few passes for a rough upper bound on them.",
+        ),
+        Attack(
+            "lbfgs",
+            lbfgs.lbfgs,
+            lbfgs.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Szegedy et al. 2014",
+            _same((1.02, 1.05), lbfgs.NORMS),
+            _same(inf, lbfgs.NORMS),
+            _same(inf, lbfgs.NORMS),
+            "To repeat the papers' first attack; others find nearer images for the same passes.",
         ),
         Attack(
             "pdpgd",
@@ -149,6 +240,9 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 3 f",
             "Matyasko & Chau 2021",
             _same((1.01, 1.05), pdpgd.NORMS),
+            _same(inf, pdpgd.NORMS),
+            _same(inf, pdpgd.NORMS),
+            "",
         ),
         Attack(
             "sigma_zero",
@@ -160,6 +254,9 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Cinà et al. 2024",
             _same((1.01, 1.05), sigma_zero.NORMS),
+            _same(inf, sigma_zero.NORMS),
+            _same(inf, sigma_zero.NORMS),
+            "",
         ),
         Attack(
             "square",
@@ -171,8 +268,38 @@ ATTACKS: dict[str, Attack] = {
             "restarts x steps f",
             "Andriushchenko et al. 2020",
             {"linf": 1.25, "l2": 2.0},
+            {"linf": (1.05, inf), "l2": inf},
+            {"linf": (1.02, 1.5), "l2": 2.5},
+            "To find out whether gradients lie: it uses none, so that a success where pgd fails points to masking.",
         ),
-        Attack("noise", noise.noise, noise.NORMS, CONTROL, True, False, "steps f", "control", {}),
+        Attack(
+            "hybrid",
+            hybrid.hybrid,
+            hybrid.NORMS,
+            FIXED,
+            True,
+            True,
+            "restarts x (steps g + 1 f) + rounds x (8 g + (flips + 2) f)",
+            "own",
+            _same(1.01, hybrid.NORMS),
+            {"linf": (1.02, 1.1), "l2": 1.02, "l1": inf},
+            {"linf": (1.02, 1.1), "l2": (1.02, 1.1), "l1": (1.02, 1.1)},
+            "Where images resist: the strongest of the fixed-eps attacks, and the last of the audit's battery.",
+        ),
+        Attack(
+            "noise",
+            noise.noise,
+            noise.NORMS,
+            CONTROL,
+            True,
+            False,
+            "steps f",
+            "control",
+            {},
+            {},
+            {},
+            "The control: what random changes of this size do, without any attack.",
+        ),
     )
 }
 

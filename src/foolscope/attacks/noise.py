@@ -45,13 +45,13 @@ def noise(
     checked_count("steps", steps)
     with attacked(model, inputs, labels, targets) as oracle:
         checked_box(oracle, row)
-        best = Best.of(oracle.inputs)
+        best = Best(oracle.inputs)
         rows = oracle.undecided()
         for draw in range(steps):
             if not len(rows):
                 break
             x = random_point(oracle, rows, row, eps, ("uniform", "corner")[draw % 2], seed, draw)
             margin, _ = oracle.value(x, rows)
-            best.update(rows, x, margin, margin > 0)
+            best.take(rows, x, margin, margin > 0)
             rows = rows[margin <= 0]
     return best.x

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, mover, random_point
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, mover, random_point
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm
@@ -78,22 +77,22 @@ def pgd(
     checked_count("steps", steps), checked_count("restarts", restarts)
     if step_size is not None and not step_size > 0:
         raise InputError("step_size", "a positive number", step_size)
-    sizes = [step_size or eps / 2 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
+    sizes = [step_size] * steps if step_size else cosine(2 * eps, steps)
     with attacked(model, inputs, labels, targets) as oracle:
-        best = Best.of(oracle.inputs)
+        best = Best(oracle.inputs)
         rows = oracle.undecided()
         for restart in range(restarts):
             if not len(rows):
                 break
             x = random_point(oracle, rows, row, eps, start, seed, restart)
-            found = _climb(oracle, rows, x, row, eps, sizes, momentum, get_loss(loss), early_stop)
-            best.update(rows, *found)
+            found = climb(oracle, rows, x, row, eps, sizes, momentum, get_loss(loss), early_stop)
+            best.take(rows, found.x, found.loss, found.fooled)
             if early_stop:
                 rows = rows[~found.fooled]
     return best.x
 
 
-def _climb(
+def climb(
     oracle: Oracle,
     rows: Tensor,
     x: Tensor,
@@ -104,33 +103,26 @@ def _climb(
     loss: Loss,
     early_stop: bool,
 ) -> Best:
-    """One restart from `x`: len(sizes) gradient steps and a last look."""
-    found = Best.of(x)
-    live, best = (
-        torch.arange(len(rows), device=rows.device),
-        Best.of(x),
-    )  # the positions in `rows` that still climb, and their best
-    heading = torch.zeros_like(x)
-    move = mover(oracle, rows, norm, eps)
-    for size in (*sizes, None):
-        if size is None:
-            reached, value = oracle.value(x, rows[live], loss)
-        else:
-            reached, value, gradient = oracle.gradient(x, rows[live], loss)
-        best.take(x, value, reached > 0)
-        leave = best.fooled if early_stop and size is not None else None
-        if size is None or (leave is not None and bool(leave.all())):
-            found.put(live, best)
-            break
-        if leave is not None and bool(leave.any()):
-            found.put(live[leave], best.of_rows(leave))
-            best = best.of_rows(~leave)
-            live, x, gradient, heading = (t[~leave] for t in (live, x, gradient, heading))
-            move = mover(oracle, rows[live], norm, eps)
+    """One restart from `x`: as many gradient steps as there are sizes, and a last look; the best point of each of `rows`."""
+    best, live = Best(x), torch.arange(len(rows), device=rows.device)  # positions in `rows` that still climb
+    mine, heading = rows, torch.zeros_like(x) if momentum else x.new_zeros(len(x))
+    move = mover(oracle, mine, norm, eps)
+    for size in sizes:
+        reached, value, gradient = oracle.gradient(x, mine, loss)
+        fooled = reached > 0
+        best.take(live, x, value, fooled)
+        if early_stop and bool(fooled.any()):
+            live, x, gradient, heading = (t[~fooled] for t in (live, x, gradient, heading))
+            if not len(live):
+                return best
+            mine = rows[live]
+            move = mover(oracle, mine, norm, eps)
         if momentum:
             length = gradient.flatten(1).abs().sum(1)
             gradient /= torch.where(length > 0, length, 1).view(-1, *[1] * (x.ndim - 1))
             heading = gradient.add_(heading, alpha=momentum)
             gradient = heading.clone()
         x = move(x, gradient, size)
-    return found
+    reached, value = oracle.value(x, mine, loss)
+    best.take(live, x, value, reached > 0)
+    return best

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks._best import Best
+from foolscope.attacks._flips import flip, planes
 from foolscope.attacks._step import checked_count, checked_eps, checked_norm
 from foolscope.errors import InputError
 from foolscope.norms import NORMS as ALL
@@ -73,20 +74,15 @@ def square(
     if not 0 < share <= 1:
         raise InputError("share", "a number in (0, 1]", share)
     with attacked(model, inputs, labels, targets) as oracle:
-        best = Best.of(oracle.inputs)
+        best = Best(oracle.inputs)
         rows = oracle.undecided()
         for restart in range(restarts):
             if not len(rows):
                 break
             found = _search(oracle, rows, row.name, eps, steps, share, seed, restart * steps)
-            best.update(rows, *found)
+            best.take(rows, found.x, found.loss, found.fooled)
             rows = rows[~found.fooled]
     return best.x
-
-
-def _planes(x: Tensor) -> tuple[int, int, int, int]:
-    """`(b, channels, height, width)` of a batch; vectors are one row of pixels."""
-    return (len(x), *x.shape[1:]) if x.ndim == 4 else (len(x), 1, 1, x[0].numel())
 
 
 def _share(step: int, steps: int, share: float) -> float:
@@ -114,20 +110,26 @@ def _search(
 ) -> Best:
     """One restart; its draws of each image are number `first` and the `steps - 1` after it."""
     origin, index = oracle.inputs[rows], oracle.index[rows]
-    planes = origin.view(_planes(origin))
-    begin, propose = (_stripes, _corners) if norm == "linf" else (_grid, _moved_mass)
-    best, live = Best.of(origin), torch.arange(len(rows), device=rows.device)
+    pixels = origin.view(planes(origin))
+    begin = _stripes if norm == "linf" else _grid
+    d = begin(pixels, eps, lambda shape: rng.uniform(seed, index, first, shape))
+    x = oracle.clip((pixels + d).view_as(origin))
+    shares = [_share(step, steps, share) for step in range(1, steps)]
+    if norm == "linf":
+        return flip(oracle, rows, x, eps, shares, seed, first + 1)
+    best, live, mine = Best(x), torch.arange(len(rows), device=rows.device), rows
     for step in range(steps):
         if step:
-            side = (_share(step, steps, share) * planes[0, 0].numel()) ** 0.5
-            u = rng.uniform(seed, index[live], first + step, (5 + planes.shape[1],))
-            d = propose(best.x[live].view(-1, *planes.shape[1:]) - planes[live], eps, side, u)
-        else:
-            d = begin(planes, eps, lambda shape: rng.uniform(seed, index, first, shape))
-        x = oracle.clip((planes[live] + d).view(-1, *origin.shape[1:]))
-        margin, _ = oracle.value(x, rows[live])
-        best.update(live, x, margin, margin > 0)
-        live = live[margin <= 0]
+            side = (shares[step - 1] * pixels[0, 0].numel()) ** 0.5
+            u = rng.uniform(seed, index[live], first + step, (5 + pixels.shape[1],))
+            d = _moved_mass(best.x[live].view(-1, *pixels.shape[1:]) - pixels[live], eps, side, u)
+            x = oracle.clip((pixels[live] + d).view(-1, *origin.shape[1:]))
+        margin, _ = oracle.value(x, mine)
+        fooled = margin > 0
+        best.take(live, x, margin, fooled)
+        if bool(fooled.any()):
+            live = live[~fooled]
+            mine = rows[live]
         if not len(live):
             break
     return best
@@ -140,12 +142,6 @@ def _stripes(planes: Tensor, eps: float, uniform: Callable[[tuple[int, ...]], Te
     """Vertical stripes of +-eps, a sign for each channel and column."""
     _, channels, height, width = planes.shape
     return (_signs(uniform((channels, 1, width)), planes) * eps).expand(-1, -1, height, -1)
-
-
-def _corners(d: Tensor, eps: float, side: float, u: Tensor) -> Tensor:
-    """`d` with one window an image moved to +-eps, a sign a channel."""
-    window = _window(d.shape, max(1, round(side)), u[:, :2])
-    return torch.where(window, _signs(u[:, 5:, None, None], d) * eps, d)
 
 
 # -- l2: alg. 3 -------------------------------------------------------------------------------------------------------

@@ -57,18 +57,24 @@ def subjects(names: tuple[str, ...] | None = None) -> Iterator[Subject]:
 
 def train_plain(model: nn.Module, data: str, epochs: int = 1, batch: int = 128, rate: float = 1e-3) -> None:
     """Adam on cross-entropy over the training split, in place; about 98 % on MNIST after one epoch."""
-    images = open_data(f"{data}:train")
     optimiser = torch.optim.Adam(model.parameters(), rate)
-    order = np.random.default_rng(0)
     model.train()
+    for x, y in batches(data, epochs, batch):
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+    model.eval()
+
+
+def batches(data: str, epochs: int = 1, batch: int = 128) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and labels of the training split in batches, in an order that is the same every time."""
+    images = open_data(f"{data}:train")
+    order = np.random.default_rng(0)
     for _ in range(epochs):
         places = order.permutation(len(images))
         for first in range(0, len(places), 50 * batch):  # read many batches at once: cheaper for Parquet
             block = places[first : first + 50 * batch]
             x, y = images.read(block), torch.from_numpy(images.labels[block])
             for start in range(0, len(block), batch):
-                loss = nn.functional.cross_entropy(model(x[start : start + batch]), y[start : start + batch])
-                optimiser.zero_grad()
-                torch.autograd.backward(loss)
-                optimiser.step()
-    model.eval()
+                yield x[start : start + batch], y[start : start + batch]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from foolscope import __version__
-from foolscope.cli.options import EFFORTS, MODEL_OPTIONS, NUMBER, RUN_OPTIONS, choice, taking
+from foolscope.cli.options import EFFORTS, MODEL_OPTIONS, NORMS, NUMBER, RUN_OPTIONS, WHOLE, choice, taking
 from foolscope.errors import ForeignError, InputError
 
 DONE, BELOW, BAD_INPUT, FOREIGN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -153,22 +153,41 @@ def data(as_json: bool) -> int:
 
 @cli.command()
 @click.option("--network", multiple=True, help="Only this network; may be given several times.")
+@click.option(
+    "--peers", is_flag=True, help="Quality of minimal distances beside the peers', in an environment of their own."
+)
+@click.option("--autoattack", metavar="PATH", help="Fixed-eps batteries beside the AutoAttack in this checkout.")
+@click.option("--samples", type=WHOLE, help="Images a network.  [default: 100 for --peers, 200 for --autoattack]")
+@click.option("--norm", type=choice(NORMS), multiple=True, help="Only this norm (--peers); may be given several times.")
+@click.option(
+    "--budget", type=WHOLE, multiple=True, help="Forwards and backwards an image (--peers); may be given several times."
+)
+@click.option(
+    "--attack", multiple=True, help="Instead of all our minimal-norm attacks this one (--peers), NAME[:key=value,...]."
+)
+@click.option("--effort", type=choice(EFFORTS), multiple=True, help="Only this battery (--autoattack).")
+@click.option(
+    "--cache", metavar="DIR", help="Folder for results and the peers' environment.  [default: ~/.cache/foolscope/bench]"
+)
 @JSON
-def bench(network: tuple[str, ...], as_json: bool) -> int:
+def bench(as_json: bool, **options: Any) -> int:
     """Measures our attacks against the bare loop, in interleaved pairs; needs $FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS.
+
+    With --peers or --autoattack it measures them beside other libraries' instead; what was measured already is read from the cache.
 
     Example: FOOLSCOPE_DATA=data FOOLSCOPE_WEIGHTS=weights foolscope bench --network mnist_cnn_a_adv
     """
-    from dataclasses import asdict
+    from foolscope.bench.running import run_benchmarks
+    from foolscope.cli.printing import print_json, showing
 
-    from foolscope.bench.speed import markdown, speed_table
-    from foolscope.cli.printing import print_json
-
-    rows = speed_table(network or None)
+    with showing() as progress:
+        content, text = run_benchmarks(
+            progress=progress, say=lambda line: click.echo(f"foolscope: {line}", err=True), **options
+        )
     if as_json:
-        print_json({"rows": [asdict(row) for row in rows]})
+        print_json(content)
     else:
-        click.echo(markdown(rows))
+        click.echo(text)
     return DONE
 
 

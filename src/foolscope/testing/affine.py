@@ -1,4 +1,4 @@
-"""Affine and radial classifiers whose distance to the decision boundary is known exactly, for every image."""
+"""Affine classifiers whose distance to the decision boundary is known exactly, for every image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Problem:
         distance: (n,) float64, exact and finite: the smallest size in ``norm``, within ``bounds``, of a change after
             which the target (or any other class) draws level. Anything beyond it can fool the model, nothing below.
         norm: linf, l2, l1 or l0.
-        box: ``inactive``, ``active`` or ``none``.
+        box: ``inactive``, ``active``, ``mixed`` or ``none``.
         bounds: the box, None if there is none.
     """
 
@@ -131,59 +131,6 @@ def rival_distances(problem: Problem) -> Array:
     labels = problem.labels.numpy()
     images = problem.inputs.double().flatten(1).numpy()
     return _each(*_pairs(weight, bias, images, labels, _rivals(labels, len(weight)), problem.box), problem.norm)
-
-
-class Radial(nn.Module):
-    """Logits ``(radius² - ||x - centre||², 0)``: class 0 inside a sphere, class 1 outside."""
-
-    def __init__(self, centre: Tensor, radius: float) -> None:
-        super().__init__()
-        self.centre = nn.Parameter(centre)
-        self.radius = radius
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (b, 2) of inputs (b, C, H, W)."""
-        inside = self.radius**2 - (inputs - self.centre).square().flatten(1).sum(1)
-        return torch.stack([inside, torch.zeros_like(inside)], dim=1)
-
-
-def radial_problem(
-    n: int = 64, shape: tuple[int, int, int] = (1, 8, 8), *, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Problem:
-    """Images inside a sphere that bounds their class: a curved boundary, ``radius - ||x - centre||`` away in l2.
-
-    Args:
-        n: images.
-        shape: (C, H, W) of one.
-        seed: another one, another problem.
-        dtype: of the model and the images.
-
-    Returns:
-        The problem, with norm l2 and the box inactive: the whole sphere lies within it.
-
-    Example:
-        >>> problem = radial_problem(3)
-        >>> bool((problem.distance > 0).all() and (problem.distance < 0.4).all())
-        True
-    """
-    radius = 0.4
-    draw = np.random.default_rng(seed)
-    dims = int(np.prod(shape))
-    centre = torch.as_tensor(draw.uniform(0.45, 0.55, dims)).to(dtype)
-    away = draw.normal(size=(n, dims))
-    away *= radius * draw.uniform(0.3, 0.9, (n, 1)) / np.sqrt(np.square(away).sum(axis=1, keepdims=True))
-    inputs = (centre.double() + torch.as_tensor(away)).to(dtype)
-    distance = radius - (inputs.double() - centre.double()).square().sum(1).sqrt()
-    return Problem(
-        model=Radial(centre.reshape(shape), radius).eval(),
-        inputs=inputs.reshape(n, *shape),
-        labels=torch.zeros(n, dtype=torch.int64),
-        targets=None,
-        distance=distance,
-        norm="l2",
-        box="inactive",
-        bounds=(0.0, 1.0),
-    )
 
 
 def _check(classes: int, box: str, norm: str, targeted: bool) -> None:

@@ -19,6 +19,8 @@ from foolscope.testing.exactness import (
     check_inactive_box,
     check_many_classes,
     check_no_box,
+    check_relu_network,
+    check_sphere,
     check_targets,
 )
 from foolscope.testing.measure import EPS, check_norm, fooled, require, require_inside, run
@@ -193,11 +195,13 @@ CHECKS: dict[str, Check] = {
     "many classes": check_many_classes,
     "targets": check_targets,
     "curved boundary": check_curved_boundary,
+    "sphere": check_sphere,
+    "ReLU network": check_relu_network,
 }
 
 
 def checks_for(row: Attack, norm: str) -> dict[str, Check]:
-    """The checks that concern a row in one norm: no targets for attacks that take none, the sphere in l2 alone.
+    """The checks that concern a row in one norm: no targets for attacks that take none, `curved boundary` in l2 alone.
 
     Raises:
         InputError: a norm that the row does not have.

@@ -58,7 +58,19 @@ def halfspace_distance(weight: Array, margin: Array, room: Array, norm: str) -> 
 
 
 def polytope_distance(weights: Array, margins: Array, lower: Array, upper: Array, norm: str) -> float:
-    """The smallest ``||d||`` of one point with ``weights @ d >= margins`` (all rows) and ``lower <= d <= upper``.
+    """The size of :func:`polytope_move`, which see; ``inf`` where there is no such point.
+
+    Example:
+        >>> both = np.eye(2), np.array([3.0, 4.0]), np.full(2, -np.inf), np.full(2, np.inf)
+        >>> [round(polytope_distance(*both, norm), 6) for norm in ("linf", "l2", "l1")]
+        [4.0, 5.0, 7.0]
+    """
+    move = polytope_move(weights, margins, lower, upper, norm)
+    return float("inf") if move is None else float(norm_size(move[None], norm)[0])
+
+
+def polytope_move(weights: Array, margins: Array, lower: Array, upper: Array, norm: str) -> Array | None:
+    """The smallest ``d`` with ``weights @ d >= margins`` (all rows) and ``lower <= d <= upper``.
 
     A linear programme for linf and l1; for l2 the least-distance problem of Lawson and Hanson (Solving Least Squares
     Problems, 1974, ch. 23), which non-negative least squares solves exactly.
@@ -71,41 +83,15 @@ def polytope_distance(weights: Array, margins: Array, lower: Array, upper: Array
         norm: linf, l2 or l1.
 
     Returns:
-        The distance; ``inf`` where there is no such point.
+        (d,) the move; None where there is none.
 
     Raises:
         InputError: a norm without such a solver.
-
-    Example:
-        >>> both = np.eye(2), np.array([3.0, 4.0]), np.full(2, -np.inf), np.full(2, np.inf)
-        >>> [round(polytope_distance(*both, norm), 6) for norm in ("linf", "l2", "l1")]
-        [4.0, 5.0, 7.0]
     """
-    if norm == "l2":
-        return _least_distance(weights, margins, lower, upper)
-    if norm not in ("linf", "l1"):
-        raise InputError("norm", "a norm", norm, ("linf", "l2", "l1"))
-    from scipy.optimize import linprog
-
-    rows, dims = weights.shape
-    if norm == "l1":  # d = p - q with p, q >= 0
-        cost = np.ones(2 * dims)
-        gain = -np.hstack([weights, -weights])
-        limits = [(0.0, u) for u in upper] + [(0.0, -v) for v in lower]
-        solved = linprog(cost, A_ub=gain, b_ub=-margins, bounds=limits)
-    else:  # the last variable is e >= |d_i|
-        cost = np.append(np.zeros(dims), 1.0)
-        edge = np.ones((dims, 1))
-        gain = np.vstack(
-            [
-                np.hstack([np.eye(dims), -edge]),
-                np.hstack([-np.eye(dims), -edge]),
-                np.hstack([-weights, np.zeros((rows, 1))]),
-            ]
-        )
-        limits = [*zip(lower, upper, strict=True), (0.0, np.inf)]
-        solved = linprog(cost, A_ub=gain, b_ub=np.concatenate([np.zeros(2 * dims), -margins]), bounds=limits)
-    return float(solved.fun) if solved.status == 0 else float("inf")
+    solvers = {"linf": _least_reach, "l2": _least_distance, "l1": _least_sum}
+    if norm not in solvers:
+        raise InputError("norm", "a norm", norm, solvers)
+    return solvers[norm](weights, margins, lower, upper)
 
 
 def norm_size(delta: Array, norm: str) -> Array:
@@ -168,7 +154,41 @@ def _fill_in_order(key: Array, size: Array, margin: Array, room: Array) -> Array
     return np.where((gained[:, -1] >= margin)[:, None], moves, np.inf)
 
 
-def _least_distance(weights: Array, margins: Array, lower: Array, upper: Array) -> float:
+def linear_programme(cost: Array, gain: Array, ends: Array, limits: list[tuple[float, float]]) -> Array | None:
+    """The minimiser of a linear programme with ``gain @ x <= ends``; None where nothing satisfies it."""
+    from scipy.optimize import linprog
+
+    solved = linprog(cost, A_ub=gain, b_ub=ends, bounds=limits)
+    if solved.status not in (0, 2):
+        raise ArithmeticError(f"linear programme not solved: {solved.message}")
+    return None if solved.status else np.asarray(solved.x, np.float64)
+
+
+def _least_reach(weights: Array, margins: Array, lower: Array, upper: Array) -> Array | None:
+    dims = weights.shape[1]  # the last variable is e >= |d_i|
+    edge = np.ones((dims, 1))
+    gain = np.vstack(
+        [
+            np.hstack([np.eye(dims), -edge]),
+            np.hstack([-np.eye(dims), -edge]),
+            np.hstack([-weights, np.zeros((len(weights), 1))]),
+        ]
+    )
+    limits = [*zip(lower, upper, strict=True), (0.0, np.inf)]
+    found = linear_programme(
+        np.append(np.zeros(dims), 1.0), gain, np.concatenate([np.zeros(2 * dims), -margins]), limits
+    )
+    return None if found is None else found[:dims]
+
+
+def _least_sum(weights: Array, margins: Array, lower: Array, upper: Array) -> Array | None:
+    dims = weights.shape[1]  # d = p - q with p, q >= 0
+    limits = [(0.0, u) for u in upper] + [(0.0, -v) for v in lower]
+    found = linear_programme(np.ones(2 * dims), -np.hstack([weights, -weights]), -margins, limits)
+    return None if found is None else found[:dims] - found[dims:]
+
+
+def _least_distance(weights: Array, margins: Array, lower: Array, upper: Array) -> Array | None:
     from scipy.optimize import nnls
 
     dims = weights.shape[1]
@@ -179,6 +199,7 @@ def _least_distance(weights: Array, margins: Array, lower: Array, upper: Array) 
     target = np.append(np.zeros(dims), 1.0)
     multipliers, residual = nnls(system, target, maxiter=50 * system.shape[1])
     if residual < 1e-9:
-        return float("inf")
+        return None
     rest = system @ multipliers - target
-    return float(np.linalg.norm(rest[:dims] / rest[dims]))
+    move: Array = -rest[:dims] / rest[dims]
+    return move

@@ -1,0 +1,105 @@
+"""The decoupled direction and norm attack."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from foolscope.attacks._nearest import Nearest
+from foolscope.attacks._step import checked_count, checked_norm
+from foolscope.errors import InputError
+from foolscope.losses import Loss, get_loss
+from foolscope.norms import Norm
+from foolscope.oracle import Oracle, attacked
+
+NORMS = ("l2",)
+LAST_STEP = 0.01  # what the step falls to
+
+
+def ddn(
+    model: nn.Module | Oracle,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    norm: str = "l2",
+    steps: int = 100,
+    init_norm: float = 1.0,
+    gamma: float = 0.05,
+    loss: str = "margin",
+    seed: int = 0,
+) -> Tensor:
+    """The nearest fooling image in l2: unit gradient steps for the direction, a radius of its own for the norm.
+
+    ``delta <- delta + a * g / |g|;  radius <- radius * (1 - gamma)`` where the iterate fools, ``* (1 + gamma)`` where not;
+    ``x <- inputs + radius * delta / |delta|``, with `a` falling from 1 to 0.01 along a cosine. Beyond the paper: the scaling to the
+    radius is exact inside the box (components at their limit stay, the others make up for them), the loss is the margin, which no
+    confidence saturates, and nothing is rounded to grey levels.
+
+    Args:
+        model: images to logits; a network or an `Oracle`.
+        inputs: `(b, ...)`, in the box.
+        labels: `(b,)`.
+        targets: `(b,)`; fooled then means classified as the target.
+        norm: l2.
+        steps: gradient steps.
+        init_norm: the first radius, in input units.
+        gamma: relative change of the radius in each step, in (0, 1).
+        loss: `margin`, `ce` (as in the paper), `logit` or `dlr`.
+        seed: not used; nothing is random.
+
+    Returns:
+        `(b, ...)`: the nearest fooling iterate, or the image itself where none was found or the model gets it wrong already.
+
+    Raises:
+        InputError: an unknown norm or loss, or a number out of its range.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> x = torch.tensor([[0.8, 0.4]])  # at distance 0.4 / sqrt(2) from the boundary x_1 = x_2
+        >>> near = ddn(model, x, torch.tensor([0]))
+        >>> [round(v, 2) for v in (near - x)[0].tolist()]
+        [-0.2, 0.2]
+
+    References:
+        Rony et al. 2019, arXiv:1811.09600, alg. 1.
+    """
+    row = checked_norm("ddn", norm, NORMS)
+    checked_count("steps", steps)
+    if not init_norm > 0:
+        raise InputError("init_norm", "a positive number", init_norm)
+    if not 0 < gamma < 1:
+        raise InputError("gamma", "a number between 0 and 1", gamma)
+    with attacked(model, inputs, labels, targets) as oracle:
+        best = oracle.inputs.clone()
+        rows = oracle.undecided()
+        if len(rows):
+            best[rows] = _turn(oracle, rows, row, steps, init_norm, gamma, get_loss(loss))
+    return best
+
+
+def _turn(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, init_norm: float, gamma: float, loss: Loss) -> Tensor:
+    origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
+    view = (-1, *[1] * (origin.ndim - 1))
+    best = Nearest.of(origin)
+    x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm)
+    for step in range(steps + 1):
+        if step < steps:
+            margin, _, gradient = oracle.gradient(x, rows, loss)
+        else:
+            margin, _ = oracle.value(x, rows, loss)
+        fooled = margin > 0
+        best.take(x, norm.size(delta), fooled)
+        if step == steps:
+            break
+        length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2
+        scale = norm.size(gradient)
+        heading = delta.addcmul(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
+        if step:
+            radius = radius * torch.where(fooled, 1 - gamma, 1 + gamma)
+        x = oracle.clip(origin + norm.steepest(heading, radius, lower, upper))
+        delta = x - origin
+    return best.x

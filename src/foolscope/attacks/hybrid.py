@@ -1,0 +1,114 @@
+"""Gradient climbs towards many classes, then random flips and gradient polish from the best point found."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from foolscope.attacks._best import Best
+from foolscope.attacks._flips import flip
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, random_point
+from foolscope.attacks.pgd import climb
+from foolscope.errors import InputError
+from foolscope.losses import LOSSES
+from foolscope.oracle import Oracle, attacked
+
+NORMS = ("linf", "l2", "l1")
+SHARES = 0.06, 0.003  # of an image's pixels that a flip changes, at first and at the end; in between geometric
+POLISH, POLISH_SIZE = 8, 0.1  # gradient steps after a round of flips, and the first one's size in units of eps
+NEAR = 0.1  # of the clean image's margin: what is nearer to the boundary gets all rounds
+HOPE = 8.0  # so many times the last round's gain must reach the boundary, for an image that is not near
+
+
+def hybrid(
+    model: nn.Module | Oracle,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    norm: str = "linf",
+    eps: float,
+    steps: int = 15,
+    restarts: int = 9,
+    rounds: int = 6,
+    flips: int = 150,
+    seed: int = 0,
+) -> Tensor:
+    """The strongest point that gradients and random search find together in the linf, l2 or l1 ball around each image.
+
+    First a gradient climb from a random corner towards each of the likeliest wrong classes,
+    ``x <- project(x + a * direction(grad(z_t - z_y)))``. Then, in linf, rounds from the best point of all: random flips of windows to
+    corners of the ball, which get past what stops a gradient, and a few small gradient steps on the margin, which flips are bad at. An
+    image leaves when it is fooled; one that is far from the boundary and came no nearer gets no further round.
+
+    Args:
+        model: images to logits; a network or an `Oracle`.
+        inputs: `(b, ...)`, in the box.
+        labels: `(b,)`.
+        targets: `(b,)`; fooled then means classified as the target, and every climb leads there.
+        norm: linf, l2 or l1 (without flips).
+        eps: radius of the ball, in input units.
+        steps: gradient steps of each climb.
+        restarts: climbs, each to another class; more than there are wrong classes begin again with the likeliest.
+        rounds: of flips and polish, at most; 0 for the climbs alone.
+        flips: forward passes of each round.
+        seed: of the draws.
+
+    Returns:
+        `(b, ...)`: for each image a fooling point, else the one of the largest margin. Images that the model gets wrong already come
+        back as they are.
+
+    Raises:
+        InputError: an unknown norm, or a number out of its range.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        >>> x, y = torch.tensor([[0.6, 0.4]]), torch.tensor([0])  # at linf distance 0.1 from the boundary
+        >>> model(hybrid(model, x, y, eps=0.09)).argmax(1), model(hybrid(model, x, y, eps=0.11)).argmax(1)
+        (tensor([0]), tensor([1]))
+
+    References:
+        Own. Climbs to several classes: Croce & Hein 2020, arXiv:2003.01690, sec. 4. Flips: Andriushchenko et al. 2020, arXiv:1912.00049,
+        alg. 2, which begins at stripes.
+    """
+    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps)
+    checked_count("steps", steps), checked_count("restarts", restarts), checked_count("flips", flips)
+    if rounds < 0:
+        raise InputError("rounds", "a whole number of at least 0", rounds)
+    margin = LOSSES["margin"]
+    with attacked(model, inputs, labels, targets) as oracle:
+        best, rows = Best(oracle.inputs), oracle.undecided()
+        aims = None if oracle.targets is not None else _rivals(oracle, restarts)
+        for restart in range(restarts):
+            if not len(rows):
+                return best.x
+            aimed = oracle if aims is None else oracle.aimed(aims[:, restart % aims.shape[1]])
+            x = random_point(oracle, rows, row, eps, "corner", seed, restart + 1)
+            found = climb(aimed, rows, x, row, eps, cosine(2 * eps, steps), 0.0, margin, True)
+            best.take(rows, found.x, found.loss, found.fooled)
+            rows = rows[~found.fooled]
+        draw, clean = 3 * (restarts + 1), -oracle.margin(oracle.clean, oracle.rows_all)
+        for number in range(rounds if norm == "linf" else 0):
+            if not len(rows):
+                break
+            before = best.loss[rows]
+            first, last = SHARES
+            shares = [first * (last / first) ** ((number + k / flips) / rounds) for k in range(flips)]
+            found = flip(oracle, rows, best.x[rows], eps, shares, seed, draw + number * flips)
+            best.take(rows, found.x, found.loss, found.fooled)
+            rows, before = rows[~found.fooled], before[~found.fooled]
+            if len(rows):
+                found = climb(
+                    oracle, rows, best.x[rows], row, eps, cosine(POLISH_SIZE * eps, POLISH), 0.0, margin, True
+                )
+                best.take(rows, found.x, found.loss, found.fooled)
+                now = best.loss[rows]
+                rows = rows[(now <= 0) & ((now > -NEAR * clean[rows]) | (now + HOPE * (now - before) > 0))]
+    return best.x
+
+
+def _rivals(oracle: Oracle, count: int) -> Tensor:
+    """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
+    wrong = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
+    return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices

@@ -1,0 +1,151 @@
+"""What `foolscope bench` does with its options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foolscope.attacks import ATTACKS
+from foolscope.auditing.battery import BATTERY
+from foolscope.errors import InputError
+from foolscope.norms import NORMS
+
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+
+def run_benchmarks(
+    *,
+    network: tuple[str, ...] = (),
+    peers: bool = False,
+    autoattack: str | None = None,
+    samples: int | None = None,
+    norm: tuple[str, ...] = (),
+    budget: tuple[int, ...] = (),
+    attack: tuple[str, ...] = (),
+    effort: tuple[str, ...] = (),
+    cache: str | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    say: Say = lambda line: None,
+) -> tuple[dict[str, Any], str]:
+    """The speed benchmark, or the comparisons that are asked for.
+
+    Args:
+        network: names; all where there are none.
+        peers: compare minimal distances with the peers'.
+        autoattack: a checkout; compare fixed-eps batteries with it.
+        samples: images a network.
+        norm, budget, attack: of the comparison of distances.
+        effort: of the comparison of batteries.
+        cache: folder of results.
+        progress: told (stage, images done, images in all).
+        say: told what else should be known.
+
+    Returns:
+        What `--json` prints, and the same as Markdown.
+
+    Raises:
+        InputError: bad input, in one line.
+    """
+    _check(peers, autoattack, samples, norm, budget, attack, effort)
+    if not peers and autoattack is None:
+        from foolscope.bench import speed
+
+        measured = speed.speed_table(network or None)
+        return {"rows": [asdict(row) for row in measured]}, speed.markdown(measured)
+    folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
+    content: dict[str, Any] = {"environment": _where()}
+    texts = [_line(content["environment"])]
+    if autoattack is not None:
+        checked_checkout(Path(autoattack))
+    if peers:
+        from foolscope.bench import contestants, peer_environment, peer_networks, quality
+
+        wanted = peer_networks.named(network)
+        ours = [contestants.ours(text) for text in attack] or None
+        python = peer_environment.peer_python(folder / "peers", say)
+        compared = quality.quality_table(
+            wanted,
+            folder,
+            python,
+            samples=samples or 100,
+            norms=norm or tuple(NORMS),
+            budgets=budget or None,
+            attacks=ours,
+            progress=progress,
+            say=say,
+        )
+        content["quality"] = [_plain(asdict(row)) for row in compared]
+        content["best"] = quality.verdict(compared)
+        texts.append(quality.markdown(compared))
+    if autoattack is not None:
+        from foolscope.bench import parity, peer_networks
+
+        rows = parity.parity_table(
+            [row for row in peer_networks.named(network) if row.eps],
+            folder,
+            Path(autoattack),
+            samples=samples or 200,
+            efforts=effort or tuple(BATTERY),
+            progress=progress,
+            say=say,
+        )
+        content["parity"] = [asdict(row) for row in rows]
+        texts.append(parity.markdown(rows))
+    return content, "\n\n".join(texts)
+
+
+def _check(
+    peers: bool,
+    autoattack: str | None,
+    samples: int | None,
+    norm: Sequence[str],
+    budget: Sequence[int],
+    attack: Sequence[str],
+    effort: Sequence[str],
+) -> None:
+    if samples is not None and samples < 1:
+        raise InputError("--samples", "a whole number of at least 1", samples)
+    if any(value < 2 for value in budget):
+        raise InputError("--budget", "at least 2 passes an image", min(budget))
+    for text in attack:
+        name = text.partition(":")[0]
+        if name not in ATTACKS:
+            raise InputError("--attack", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
+    for option, given in (("--norm", norm), ("--budget", budget), ("--attack", attack)):
+        if given and not peers:
+            raise InputError(option, "--peers beside it", "none")
+    if effort and autoattack is None:
+        raise InputError("--effort", "--autoattack PATH beside it", "none")
+    if samples is not None and not peers and autoattack is None:
+        raise InputError("--samples", "--peers or --autoattack PATH beside it", "none")
+
+
+def checked_checkout(path: Path) -> None:
+    """A folder from which AutoAttack can be imported.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not (path / "autoattack" / "autoattack.py").is_file():
+        raise InputError("--autoattack", "a checkout of AutoAttack, with autoattack/autoattack.py in it", str(path))
+
+
+def _where() -> dict[str, Any]:
+    from foolscope.environment import environment
+
+    return environment() | {"threads": torch.get_num_threads()}
+
+
+def _line(where: dict[str, Any]) -> str:
+    return f"{where['threads']} threads, {where['cores']} cores ({where['cpu']}), torch {where['torch']}, seed 0."
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that JSON has; null for those it has not."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

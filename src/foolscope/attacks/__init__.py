@@ -13,7 +13,6 @@ from foolscope.attacks.hybrid import hybrid
 from foolscope.attacks.lbfgs import lbfgs
 from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.noise import noise
-from foolscope.attacks.pdpgd import pdpgd
 from foolscope.attacks.pgd import pgd
 from foolscope.attacks.sigma_zero import sigma_zero
 from foolscope.attacks.square import square
@@ -35,7 +34,6 @@ __all__ = [
     "list_attacks",
     "mi_fgsm",
     "noise",
-    "pdpgd",
     "pgd",
     "sigma_zero",
     "square",

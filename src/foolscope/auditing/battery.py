@@ -33,6 +33,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
     "quick": (
         Step("pgd", "pgd:steps=20"),
         Step("fmn", "fmn:steps=40", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=40", everyone=True),  # in l0
         Step("noise", "noise:steps=4"),
         Step("square", "square:steps=100"),
     ),
@@ -40,6 +41,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("pgd", "pgd:steps=40"),
         Step("pgd_corners", "pgd:steps=40,start=corner,restarts=4"),
         Step("fmn", "fmn:steps=100", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=100", everyone=True),  # in l0
         Step("noise", "noise:steps=10"),
         Step("square", "square:steps=1000"),
     ),
@@ -47,6 +49,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("pgd", "pgd:steps=100,restarts=5"),
         Step("pgd_corners", "pgd:steps=100,start=corner,restarts=20"),
         Step("fmn", "fmn:steps=1000", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=1000", everyone=True),  # in l0
         Step("noise", "noise:steps=100"),
         Step("square", "square:steps=5000,restarts=2"),
     ),

@@ -46,7 +46,7 @@ class Way(NamedTuple):
 
 # Chosen by measurement (docs/decisions/0021): the first run, and all later ones.
 WAYS = {
-    "linf": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(1.0, 1.0, 0.01, 1.0, 0.01)),
+    "linf": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(1.0, 1.0, 0.01, 1.0, 0.01, memory=0.75)),
     "l2": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(3.0, 3.0, 0.03, 0.6, 0.012, 1.5, 0.0, True)),
     "l1": (Way(0, 1.0, 0.01, 0.2, 0.004, 1.0, 0.75), Way(20.0, 1.0, 0.01, 0.6, 0.012, 1.0, 0.75)),
 }

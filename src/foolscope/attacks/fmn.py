@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm, random_point, stride
+from foolscope.attacks.hybrid import _rivals as rivals
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
@@ -17,7 +18,7 @@ from foolscope.oracle import Oracle, attacked
 NORMS = ("linf", "l2", "l1")
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an iterate aims, so that rounding does not leave it just inside
 GROWTH = 1.1  # the least growth, a step, of a ball in which nothing was found yet
-FIRST, RUN = 0.4, 100  # share of the steps of the first run, and the most that it takes; what later runs take, about
+CYCLE, NEAR = 125, 0.35  # steps of a run from the image and one from afar, about, and the share of the former
 LEAST = 20  # steps below which there is one run only
 L1_STEP = 0.2  # of a step in l1, whose largest component alone would be as long as the whole radius
 
@@ -116,29 +117,44 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     """The first run and all later ones, then a last look."""
     origin, box, (first, later) = oracle.inputs[rows], oracle.box(rows), WAYS[norm.name]
     nearest, x, eps = Nearest.of(origin), origin.clone(), origin.new_zeros(len(rows))
-    for number, length in enumerate(run_lengths(steps)):
-        if number:
-            eps = later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
+    likeliest = rivals(oracle, steps) if oracle.targets is None else None
+    for number, run in enumerate(run_plan(steps, 1 if likeliest is None else likeliest.shape[1])):
+        way, aimed = first, oracle
+        if run.rival is None:
+            way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
             noise = random_point(oracle, rows, norm, eps, "corner", seed, number) - origin
             x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
-        way = later if number else first
-        x, eps = _shrink(oracle, rows, norm, way, x, eps, nearest, length, step_size, gamma)
+        elif run.rival and likeliest is not None:
+            aimed, x = oracle.aimed(likeliest[:, run.rival]), origin.clone()
+        x, eps = _shrink(aimed, rows, norm, way, x, eps, nearest, run.steps, step_size, gamma)
     nearest.take(x, norm.size(x - origin), oracle.value(x, rows)[0] > 0)
     return nearest.x
 
 
-def run_lengths(steps: int) -> list[int]:
-    """Steps of each run, that of the first one first.
+class Run(NamedTuple):
+    """One run: its steps, and the rival that it leads to when it begins at the image; None: it begins afar."""
+
+    steps: int
+    rival: int | None
+
+
+def run_plan(steps: int, rivals: int) -> list[Run]:
+    """The runs that share the steps: from the image to the likeliest rival and from afar, then to the next rival and from afar, ...
 
     Example:
-        >>> run_lengths(10), run_lengths(100), run_lengths(500)
-        ([10], [40, 60], [100, 100, 100, 100, 100])
+        >>> [tuple(run) for run in run_plan(100, 9)]
+        [(35, 0), (65, None)]
+        >>> [tuple(run) for run in run_plan(400, 2)]
+        [(46, 0), (87, None), (46, 1), (87, None), (134, None)]
     """
     if steps < LEAST:
-        return [steps]
-    first = min(RUN, round(FIRST * steps))
-    count = max(1, round((steps - first) / RUN))
-    return [first, *((steps - first) * (k + 1) // count - (steps - first) * k // count for k in range(count))]
+        return [Run(steps, 0)]
+    cycles, plan = max(1, round(steps / CYCLE)), []
+    for k in range(cycles):
+        length = steps * (k + 1) // cycles - steps * k // cycles
+        near = int(NEAR * length) if k < rivals else 0
+        plan += [Run(near, k)] * (near > 0) + [Run(length - near, None)]
+    return plan
 
 
 def _shrink(

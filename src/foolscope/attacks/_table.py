@@ -185,7 +185,7 @@ ATTACKS: dict[str, Attack] = {
             "Pintor et al. 2021; later runs own",
             _same((1.01, 1.05), fmn.NORMS),
             _same(1.01, fmn.NORMS),
-            {"linf": (1.01, 1.7), "l2": (1.01, 1.2), "l1": (1.01, 1.1)},
+            {"linf": (1.01, 1.7), "l2": (1.01, 1.2), "l1": (1.01, 1.2)},
             "To learn how far the nearest fooling image is without choosing an eps; in l0 `sigma_zero` does that.",
         ),
         Attack(
@@ -254,7 +254,7 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Cinà et al. 2024",
             _same((1.01, 1.05), sigma_zero.NORMS),
-            {"l0": (6.0, 12.0)},
+            {"l0": (5.0, 8.0)},
             {"l0": (1.01, 2.0)},
             "To learn how few components must change; in the other norms `fmn` does that.",
         ),

@@ -1,4 +1,4 @@
-"""sigma-zero: the fewest changed components, by gradient steps on a smooth count of them."""
+"""sigma-zero: the fewest changed components, by gradient steps on a smooth count of them, then by exchange."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks._best import take_rows
+from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.norms import Norm
@@ -19,6 +19,7 @@ LAST_STEP = 0.1  # what the step falls to, relative to the first
 SOFT = 1e-3  # a component d counts as d^2 / (d^2 + SOFT)
 SPARSE = 0.3  # the first threshold below which a component is put back
 TRIM = 0.01  # by how much of a step the threshold moves
+EXCHANGE, LEAST = 0.25, 8  # share of the steps that try exchanges, and steps below which none does
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary the first iterate aims
 
 
@@ -38,7 +39,8 @@ def sigma_zero(
     While the image is not fooled ``g`` is the gradient of ``margin - mean(d^2 / (d^2 + SOFT))``, once it is that of the count alone;
     ``d <- d + step_size * adam(g / max|g|)`` in the box, then ``d[|d| < tau] <- 0``, where ``tau`` rises after a success and falls after
     a failure. Beyond the paper: the first step solves the linearised problem exactly, box included, so that affine problems are solved
-    at once.
+    at once; the last quarter of the steps puts back one by one what is worth least to the margin at first order, or changes one more
+    component fully for two that are put back.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -76,28 +78,27 @@ def sigma_zero(
         best = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
-            best[rows] = _sparsify(oracle, rows, row, steps, step_size)
+            exchanges = int(EXCHANGE * steps) if steps >= LEAST else 0
+            found, x = _sparsify(oracle, rows, row, steps - exchanges, step_size)
+            if exchanges:
+                x = _exchange(oracle, rows, row, found, exchanges)
+            found.take(x, row.size(x - oracle.inputs[rows]), oracle.value(x, rows)[0] > 0)
+            best[rows] = found.x
     return best
 
 
-def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float) -> Tensor:
+def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float) -> tuple[Nearest, Tensor]:
+    """What gradient steps find, and the last iterate, which was not looked at yet."""
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     view = (-1, *[1] * (origin.ndim - 1))
-    best, fewest = origin.clone(), origin.new_full((len(rows),), torch.inf)
+    found = Nearest.of(origin)
     x, d, tau = origin.clone(), torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE)
     mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
     length = step_size
-    for step in range(steps + 1):
-        if step < steps:
-            margin, _, gradient = oracle.gradient(x, rows)
-        else:
-            margin, _ = oracle.value(x, rows)
-        fooled, size = margin > 0, norm.size(d)
-        better = fooled & (size < fewest)
-        take_rows(best, x, better)
-        take_rows(fewest, size, better)
-        if step == steps:
-            break
+    for step in range(steps):
+        margin, _, gradient = oracle.gradient(x, rows)
+        fooled = margin > 0
+        found.take(x, norm.size(d), fooled)
         if step == 0:
             jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
         soft = d.square() + SOFT
@@ -120,4 +121,29 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
             d[d.abs() < tau.view(view)] = 0
         oracle.clip(torch.add(origin, d, out=x))
         torch.sub(x, origin, out=d)
-    return best
+    return found, x
+
+
+def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: int) -> Tensor:
+    """Tries to do with fewer components, in place; the last attempt, which was not looked at yet."""
+    origin, (lower, upper) = oracle.inputs[rows], (side.flatten(1) for side in oracle.box(rows))
+    x, slope = found.x.clone(), torch.zeros_like(lower)
+    tried = torch.zeros_like(lower, dtype=torch.bool)
+    for step in range(steps):
+        margin, _, gradient = oracle.gradient(x, rows)
+        better = found.take(x, norm.size(x - origin), margin > 0)[:, None]
+        slope = torch.where(better, gradient.flatten(1), slope) if step else gradient.flatten(1)  # at `found.x`
+        d = (found.x - origin).flatten(1)
+        moved, room = d != 0, torch.where(slope > 0, upper, lower)
+        tried &= ~better & moved & (moved & ~tried).any(1, keepdim=True)
+        least = (slope * d).masked_fill(~moved | tried, torch.inf).topk(min(2, d.shape[1]), largest=False).indices
+        # Every other pair of attempts moves what is left as far as the box allows, which costs nothing in l0.
+        attempt = torch.where(moved & (slope != 0), room, d) if step % 4 >= 2 else d
+        if step % 2:
+            most = (slope * room).masked_fill(moved, -torch.inf).argmax(1, keepdim=True)
+            attempt = attempt.scatter(1, most, room.gather(1, most)).scatter(1, least, 0)
+        else:
+            attempt = attempt.scatter(1, least[:, :1], 0)
+            tried.scatter_(1, least[:, :1], True)
+        x = oracle.clip(origin + attempt.view_as(origin))
+    return x

@@ -25,6 +25,7 @@ from foolscope.attacks import (
     minimal,
     noise,
     pgd,
+    sigma_zero,
     square,
     step_ll,
 )
@@ -198,11 +199,25 @@ ATTACKS: dict[str, Attack] = {
             True,
             True,
             "steps g + 2 f",
-            "Pintor et al. 2021",
+            "Pintor et al. 2021; runs from afar own",
             _same((1.01, 1.05), fmn.NORMS),
-            {"linf": 1.01, "l2": 1.01, "l1": (1.01, 2.5), "l0": inf},
-            {"linf": (1.01, 1.7), "l2": (1.01, 1.6), "l1": (1.01, 1.5), "l0": (1.01, inf)},
-            "To learn how far the nearest fooling image is, in any norm, without choosing an eps.",
+            _same(1.01, fmn.NORMS),
+            {"linf": (1.01, 1.7), "l2": (1.01, 1.2), "l1": (1.01, 1.2)},
+            "To learn how far the nearest fooling image is without choosing an eps; in l0 `sigma_zero` does that.",
+        ),
+        Attack(
+            "sigma_zero",
+            sigma_zero.sigma_zero,
+            sigma_zero.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Cinà et al. 2024; exchange own",
+            _same((1.01, 1.05), sigma_zero.NORMS),
+            {"l0": (5.0, 8.0)},
+            {"l0": (1.01, 2.0)},
+            "To learn how few components must change; in the other norms `fmn` does that.",
         ),
         Attack(
             "ddn",
@@ -332,6 +347,9 @@ ATTACKS: dict[str, Attack] = {
         ),
     )
 }
+
+# The best minimal-norm attack of each norm, by measurement (docs/peers.md).
+NEAREST = dict.fromkeys(fmn.NORMS, "fmn") | dict.fromkeys(sigma_zero.NORMS, "sigma_zero")
 
 
 def list_attacks() -> list[dict[str, str]]:

@@ -83,7 +83,7 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
 
 
 def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
-    """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; spoils the gradient, not `x`.
+    """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; uses up the gradient.
 
     linf: by size * sign(g), clipped. l2 and l1: by the steepest step of that size (`stride`), then back onto ball and box
     by the exact projection; in l1 that moves the components of largest |g|, each as far as the box allows.
@@ -95,7 +95,7 @@ def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
             low, high = low.clamp_(*oracle.bounds), high.clamp_(*oracle.bounds)
 
         def clipped(x: Tensor, g: Tensor, size: float) -> Tensor:
-            moved = torch.add(x, g.sign_(), alpha=size)
+            moved = torch.add(x, g.sign_(), alpha=size, out=g)  # fresh memory costs as much as the sum
             return torch.clamp(moved, low, high, out=moved)
 
         return clipped

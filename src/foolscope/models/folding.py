@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,14 +82,16 @@ def _pairs(model: nn.Module, inputs: Tensor) -> list[tuple[str, str]]:
 
     for name, part in model.named_modules():
         if type(part) in (*CONVOLUTIONS, nn.Linear):
-            part.register_forward_hook(lambda part, args, output, name=name: note(name, output))  # type: ignore[misc]
+            part.register_forward_hook(lambda part, args, output, name=name: note(name, output))
         elif type(part) in NORMS and part.running_mean is not None:
-            part.register_forward_pre_hook(lambda part, args, name=name: look(name, args[0]))  # type: ignore[misc]
+            part.register_forward_pre_hook(lambda part, args, name=name: look(name, args[0]))
     model(inputs)
     return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
 
 
 def _fold(model: nn.Module, layer: str, norm: str) -> None:
-    fuse = fuse_linear_bn_eval if type(model.get_submodule(layer)) is nn.Linear else fuse_conv_bn_eval
-    model.set_submodule(layer, fuse(model.get_submodule(layer), model.get_submodule(norm)))  # type: ignore[arg-type]
+    fuse: Any = (
+        fuse_linear_bn_eval if type(model.get_submodule(layer)) is nn.Linear else fuse_conv_bn_eval
+    )  # typed too narrowly
+    model.set_submodule(layer, fuse(model.get_submodule(layer), model.get_submodule(norm)))
     model.set_submodule(norm, nn.Identity())

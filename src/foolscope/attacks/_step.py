@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foolscope import rng
 from foolscope.errors import InputError
-from foolscope.norms import NORMS, Norm, Size
+from foolscope.norms import NORMS, Norm, Size, _room
 from foolscope.oracle import Oracle
 
 STRIDE = (
@@ -76,10 +76,12 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
 
     The projection onto the ball that follows takes from every component: without the pressure, those at their limit would fall back.
     """
-    step = norm.steepest(gradient, size, lower - d, upper - d)
-    limited = torch.where(gradient > 0, upper - d, d - lower) <= ROUNDING * (1 + d.abs())
-    pressure = gradient.sign() * torch.as_tensor(size, dtype=d.dtype, device=d.device).view(-1, *[1] * (d.ndim - 1))
-    return torch.where(limited, pressure, step)
+    lower, upper = lower - d, upper - d
+    step = norm.steepest(gradient, size, lower, upper).flatten(1)
+    least = d.flatten(1).abs().add_(1).mul_(ROUNDING)
+    limited = torch.le(_room(gradient, lower, upper), least, out=least)  # a float mask: `where` takes ten times as long
+    pressure = gradient.flatten(1).sign() * torch.as_tensor(size, dtype=d.dtype, device=d.device).view(-1, 1)
+    return torch.lerp(step, pressure, limited).view_as(d)
 
 
 def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:

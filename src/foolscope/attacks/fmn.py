@@ -129,7 +129,9 @@ def _moved(norm: Norm, d: Tensor, gradient: Tensor, length: float, eps: Tensor, 
     view = (-1, *[1] * (d.ndim - 1))
     if norm.name == "linf":  # in place, and clipped to the box by the caller
         ball = eps.view(view)
-        return d.addcmul_(gradient.sign_(), length * ball).clamp_(-ball, ball)
+        moved = d.addcmul_(gradient.sign_(), length * ball)
+        # `clamp` with a limit for each image takes three times as long (torch 2.13, CPU)
+        return torch.minimum(torch.maximum(moved, -ball, out=moved), ball, out=moved)
     if norm.name == "l2":
         return norm.project(d + stride(norm, gradient, length * eps, d, lower, upper), eps, lower, upper)
     scale = norm.dual(gradient)

@@ -107,7 +107,9 @@ def where() -> str:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    begun = time.process_time()  # on one thread of a quiet machine the same as the clock; on a busy one without others' shares
+    begun = (
+        time.process_time()
+    )  # on one thread of a quiet machine the same as the clock; on a busy one without others' shares
     work()
     return time.process_time() - begun
 

@@ -257,7 +257,7 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(logits, x, slope, allow_unused=True)
         # Attacks work in place on it, which an expanded gradient (of a sum, say) would not stand.
         gradient = torch.zeros_like(x) if gradient is None else gradient.contiguous()
-        if _healthy(gradient):
+        if gradient.device.type == "cpu" and _healthy(gradient):  # on an accelerator a look would wait for the device
             self._tally.note(rows, OK)
             return gradient
         return self._mend(gradient, rows, loss)
@@ -297,7 +297,7 @@ class Oracle:
                 "logits); loss=margin does not depend on the scale of the logits",
                 stacklevel=4,
             )
-        return gradient if bool(finite.all()) else gradient.nan_to_num(0.0, 0.0, 0.0)
+        return gradient.nan_to_num(0.0, 0.0, 0.0)
 
     def _run(self, x: Tensor) -> Tensor:
         with foreign_code():

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from foolscope.attacks import bind
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
+from foolscope.auditing.tiles import Shot, Tile
 from foolscope.ledger import Case, Ints, Ledger, adversarials, judge, probe
 from foolscope.norms import NORMS
-from foolscope.report.gallery import Shot, Tile
 
 RADII = (0.25, 0.5, 1.0, 2.0)  # of eps
 EACH = 4  # images of each kind

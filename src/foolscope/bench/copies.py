@@ -26,7 +26,7 @@ SHAPES = {
     "cifar10_resnet20": (3, 32, 32),
     "squeezenet1_0": (3, 227, 227),
 }
-SECONDS = 15.0  # for each row
+SECONDS = 6.0  # for each row
 FEWEST, MOST = 5, 25  # pairs
 
 

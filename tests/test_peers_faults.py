@@ -186,7 +186,9 @@ class Unbeatable(nn.Module):
 def promised(row, options):
     """Forwards and backwards an image, from the row's words for its cost: `f` a forward, `g` a forward and a backward."""
     parameters = inspect.signature(row.function).parameters
-    values = {key: p.default for key, p in parameters.items()} | options | {"candidates": 3, "targeted_classes": 1}  # three classes; no targets
+    values = (
+        {key: p.default for key, p in parameters.items()} | options | {"candidates": 3, "targeted_classes": 1}
+    )  # three classes; no targets
     formula = re.sub(r" ([fg])\b", r" * \1", row.cost.replace(" x ", " * "))
     return tuple(eval(formula, {}, values | {"f": f, "g": 1}) for f in (1, 0))
 

@@ -17,11 +17,11 @@ from torch import nn
 from foolscope import __version__
 from foolscope.errors import ForeignError, InputError
 from foolscope.ledger import Case, Ledger, Progress, clean_pass
-from foolscope.models.folding import folded
 from foolscope.norms import NORMS, get_norm
 from foolscope.probabilities import LogProbabilities, are_probabilities
 from foolscope.rng import uniform
 from foolscope.store import Store
+from foolscope.swift import swift_copy
 from foolscope.untouched import untouched
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ def opened(
         ledger.forwards[: len(looked)] += looked
         ledger.stages[0] = replace(ledger.stages[0], forwards=int(ledger.forwards.sum()))
         correct = np.flatnonzero(ledger.correct(data.labels))
-        swift, count = folded(case.model, _probe(case))
-        if count:
+        swift, done = swift_copy(case.model, _probe(case))
+        if swift is not None:
             case = replace(case, swift=swift)
             notes = (
                 *notes,
-                f"attacked through a copy with {count} batch norms folded away; every answer is the model's own",
+                f"attacks ran on a faster copy of the model ({done}); every answer was checked on the model itself",
             )
         yield Opened(case, ledger, correct, probabilities, (*subject.notes, *data.notes, *notes))
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from foolscope.bench.speed import Ratio, bare_loop, one_thread, paired, where
 from foolscope.errors import InputError
 from foolscope.models import load_model
-from foolscope.models.folding import folded
 from foolscope.rng import uniform
 from foolscope.subject import checked_batch_size
+from foolscope.swift import CHANNELS_LAST, FOLDED, swift_copy
 
 SHAPES = {
     "mnist_cnn_a": (1, 28, 28),
@@ -54,11 +54,10 @@ class Row:
 def copies_of(model: nn.Module, inputs: Tensor) -> dict[str, nn.Module]:
     """The copies, by how they differ."""
     ways = {"trainable": copy.deepcopy(model).requires_grad_(True)}
-    other, count = folded(model, inputs[:2])
-    if count:
-        ways["folded"] = other
-    for name, base in {"channels-last": model, **({"folded, channels-last": other} if count else {})}.items():
-        ways[name] = copy.deepcopy(base).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for wanted in ((FOLDED,), (CHANNELS_LAST,), (FOLDED, CHANNELS_LAST)):
+        other, done = swift_copy(model, inputs[:2], wanted)
+        if other is not None and (len(wanted) == 1 or "," in done):  # both only where there is something to fold
+            ways[", ".join(wanted)] = other
     return ways
 
 

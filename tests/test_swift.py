@@ -1,4 +1,4 @@
-"""Folding changes rounding and nothing else, is left alone where it would, and no answer is the copy's."""
+"""A swift copy rounds differently and nothing else; where that can't be shown there is none; and no answer is the copy's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 
 import foolscope
 from foolscope import ledger, subject
-from foolscope.models import folding, load_model, wrap
-from foolscope.models.folding import folded
+from foolscope.models import load_model, wrap
+from foolscope.swift import CHANNELS_LAST, FOLDED, swift_copy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,14 +50,14 @@ def test_a_resnet_is_the_same_function():
     model = settled(load_model("cifar10_resnet20").module)
     x = torch.rand(4, 3, 32, 32)
     before = copy.deepcopy(model.state_dict())
-    other, count = folded(model, x[:2])
-    assert count == sum(isinstance(part, nn.BatchNorm2d) for part in model.modules()) == 19
+    other, done = swift_copy(model, x[:2])
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in model.modules()) == 19
+    assert done == "batch norms folded away: 19, convolutions channels-last"
     assert not any(isinstance(part, nn.BatchNorm2d) for part in other.modules())
     assert not any(p.requires_grad for p in other.parameters())
     torch.testing.assert_close(other(x), model(x), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    exact, count = folded(copy.deepcopy(model).double(), x[:2])
-    assert count == 19
+    exact, _ = swift_copy(copy.deepcopy(model).double(), x[:2])
     torch.testing.assert_close(exact(x.double()), copy.deepcopy(model).double()(x.double()), rtol=1e-12, atol=1e-12)
 
 
@@ -77,8 +77,8 @@ def test_one_is_folded(model):
     model, x = settled(model).double(), torch.rand(5, 3, 4, 4, dtype=torch.float64)
     if isinstance(model, Block):
         model.b.running_var.fill_(1.0)
-    other, count = folded(model, x[:2])
-    assert count == (2 if isinstance(model, Block) else 1)
+    other, done = swift_copy(model, x[:2])
+    assert done == f"batch norms folded away: {2 if isinstance(model, Block) else 1}"
     torch.testing.assert_close(other(x), model(x), rtol=1e-12, atol=1e-12)
 
 
@@ -130,7 +130,26 @@ def without():
 @pytest.mark.parametrize("make", [Noisy, forked, changed_in_place, hooked, by_the_batch, single_only, without])
 def test_what_cannot_be_shown_to_be_exact_is_left_alone(make):
     model = settled(make())
-    assert folded(model, torch.rand(2, 3, 8, 8)) == (model, 0)
+    assert swift_copy(model, torch.rand(2, 3, 8, 8)) == (None, "")
+
+
+class Viewed(nn.Module):
+    """Deep, and of a kind that channels-last weights break: `view` wants the usual order."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(8)), nn.BatchNorm2d(3))
+
+    def forward(self, x):
+        hidden = self.body(x)
+        return hidden.view(len(x), -1)
+
+
+def test_where_channels_last_breaks_a_network_it_is_folded_alone():
+    model = settled(Viewed())
+    assert swift_copy(model, torch.rand(2, 3, 8, 8), (CHANNELS_LAST,)) == (None, "")
+    assert swift_copy(model, torch.rand(2, 3, 8, 8))[1] == "batch norms folded away: 1"
+    assert swift_copy(model, torch.rand(2, 3, 8, 8), (FOLDED,))[1] == "batch norms folded away: 1"
 
 
 @pytest.fixture
@@ -148,8 +167,8 @@ def digits(digits_data):
     return model, images, model(images).argmax(1)
 
 
-def without_folding(monkeypatch):
-    monkeypatch.setattr(subject, "folded", lambda model, inputs: (model, 0))
+def without_a_copy(monkeypatch):
+    monkeypatch.setattr(subject, "swift_copy", lambda model, inputs: (None, ""))
 
 
 @pytest.mark.parametrize("attack", ["pgd:steps=20", "fmn:steps=30"])
@@ -157,17 +176,17 @@ def test_on_or_off_outcomes_are_the_same(attack, digits, monkeypatch, tmp_path):
     model, images, labels = digits
     results = []
     for dtype in (torch.float32, torch.float64):
-        for folding_on in (True, False):
+        for copying in (True, False):
             with monkeypatch.context() as patch:
-                if not folding_on:
-                    without_folding(patch)
-                out = tmp_path / f"{dtype}-{folding_on}"
+                if not copying:
+                    without_a_copy(patch)
+                out = tmp_path / f"{dtype}-{copying}"
                 net, x = copy.deepcopy(model).to(dtype), images.to(dtype)
                 done = foolscope.evaluate(
                     net, (x, labels), attack, eps=None if attack.startswith("fmn") else 0.05, norm="linf", out=out
                 )
                 results.append(done)
-                assert any("batch norms" in note for note in done.record["notes"]) == folding_on
+                assert any("faster copy" in note for note in done.record["notes"]) == copying
     on, off, on64, off64 = results
     assert np.mean(np.array(on.samples["outcome"]) == np.array(off.samples["outcome"])) >= 0.995
     assert np.array_equal(on64.samples["outcome"], off64.samples["outcome"])
@@ -195,13 +214,13 @@ def test_what_fools_the_copy_alone_is_no_success(digits, monkeypatch):
         def forward(self, x):
             return -self.body(x)
 
-    monkeypatch.setattr(subject, "folded", lambda model, inputs: (Fooled(model), 1))
+    monkeypatch.setattr(subject, "swift_copy", lambda model, inputs: (Fooled(model), "turned round"))
     done = foolscope.evaluate(model, (images[:20], labels[:20]), "pgd:steps=1", eps=1e-6)
     assert done.record["fooled"] == 0
     assert done.robust_accuracy == done.clean_accuracy
     monkeypatch.setattr(ledger, "TIE", float("inf"))
     again = foolscope.evaluate(model, (images[:20], labels[:20]), "pgd", eps=0.3)
-    monkeypatch.setattr(subject, "folded", folding.folded)
+    without_a_copy(monkeypatch)
     alone = foolscope.evaluate(model, (images[:20], labels[:20]), "pgd", eps=0.3)
     assert again.record["fooled"] == alone.record["fooled"] > 10
     assert again.record["backwards"] > alone.record["backwards"]

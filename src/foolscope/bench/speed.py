@@ -33,13 +33,11 @@ class Ratio(NamedTuple):
         median: of ours / bare.
         spread: smallest and largest.
         seconds: median of ours.
-        beside: median of ours - bare, in seconds.
     """
 
     median: float
     spread: tuple[float, float]
     seconds: float
-    beside: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Row:
         spread: smallest and largest ratio.
         bound: what it must not exceed.
         seconds: median of ours.
-        step: median of what a step costs beside its pass, in microseconds; None where steps get cheaper as images leave.
+        step: what a step costs beside its pass, in microseconds; None where steps get cheaper as images leave.
     """
 
     network: str
@@ -86,7 +84,7 @@ def paired(ours: Callable[[], object], bare: Callable[[], object], pairs: int = 
     mine, its = np.array(times).T
     ratios = mine / its
     spread = float(ratios.min()), float(ratios.max())
-    return Ratio(float(np.median(ratios)), spread, float(np.median(mine)), float(np.median(mine - its)))
+    return Ratio(float(np.median(ratios)), spread, float(np.median(mine)))
 
 
 @contextmanager
@@ -141,7 +139,7 @@ def _rows(subject: Subject, pairs: int) -> list[Row]:
 
     def row(what: str, ours: Callable[[], object], passes: int, bound: float, leaving: bool = False) -> Row:
         found = paired(ours, lambda: bare_loop(model, x, passes), pairs)
-        step = None if leaving else 1e6 * found.beside / passes
+        step = None if leaving else 1e6 * found.seconds * (1 - 1 / found.median) / passes
         return Row(subject.name, what, len(x), found.median, found.spread, bound, found.seconds, step)
 
     robust = float((model(pgd(oracle(), x, y, eps=eps)).argmax(1) == y).float().mean())

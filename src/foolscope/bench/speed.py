@@ -23,7 +23,8 @@ from foolscope.oracle import Oracle
 from foolscope.subject import checked_batch_size
 from foolscope.untouched import untouched
 
-PAIRS = 25
+PAIRS, FEWEST = 25, 9  # pairs a row: as many as SECONDS allow
+SECONDS = 20.0
 
 
 class Ratio(NamedTuple):
@@ -72,11 +73,13 @@ def bare_loop(model: nn.Module, inputs: Tensor, passes: int) -> None:
         torch.autograd.grad(model(x).sum(), x)
 
 
-def paired(ours: Callable[[], object], bare: Callable[[], object], pairs: int = PAIRS) -> Ratio:
-    """Both in turn, `pairs` times, after one of each to warm up."""
-    ours(), bare()
+def paired(ours: Callable[[], object], bare: Callable[[], object], pairs: int | None = None) -> Ratio:
+    """Both in turn, after one of each to warm up; `pairs` times, or as often as time allows."""
+    once = _timed(ours) + _timed(bare)
     times = []
-    for pair in range(pairs):  # who goes first alternates, so that a drift of the machine cancels
+    for pair in range(
+        pairs or int(min(PAIRS, max(FEWEST, SECONDS / once)))
+    ):  # who goes first alternates, so that a drift of the machine cancels
         if pair % 2:
             times.append((_timed(bare), _timed(ours))[::-1])
         else:
@@ -112,12 +115,12 @@ def _timed(work: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def speed_table(names: tuple[str, ...] | None = None, pairs: int = PAIRS) -> list[Row]:
+def speed_table(names: tuple[str, ...] | None = None, pairs: int | None = None) -> list[Row]:
     """The benchmark on every network it finds.
 
     Args:
         names: of the networks; None for all.
-        pairs: interleaved pairs for each row.
+        pairs: interleaved pairs for each row; None: as many as time allows.
     """
     rows: list[Row] = []
     with one_thread():
@@ -127,7 +130,7 @@ def speed_table(names: tuple[str, ...] | None = None, pairs: int = PAIRS) -> lis
     return rows
 
 
-def _rows(subject: Subject, pairs: int) -> list[Row]:
+def _rows(subject: Subject, pairs: int | None) -> list[Row]:
     model, eps = subject.model, subject.eps
     size = checked_batch_size(None, subject.inputs.shape[1:], subject.inputs.device)  # as the audit would choose
     x, y = subject.inputs[:size], subject.labels[:size]
@@ -156,7 +159,7 @@ def _rows(subject: Subject, pairs: int) -> list[Row]:
 def markdown(rows: list[Row]) -> str:
     """The rows as a Markdown table, with how and where they were measured."""
     lines = [
-        f"{where()}; median of {PAIRS} interleaved pairs (smallest-largest; the last row of a network: its two medians).",
+        f"{where()}; median of {FEWEST} to {PAIRS} interleaved pairs (smallest-largest; the last row of a network: its two medians).",
         "",
         "| network | what | n | ratio to the bare loop | bound | kept | seconds | beside a pass, \u00b5s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm, random_point, stride
-from foolscope.attacks.hybrid import _rivals as rivals
+from foolscope.attacks.hybrid import rivals
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
@@ -122,7 +122,8 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
         way, aimed = first, oracle
         if run.rival is None:
             way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
-            noise = random_point(oracle, rows, norm, eps, "corner", seed, number) - origin
+            ball = eps.new_ones(len(oracle)).index_copy(0, rows, eps)
+            noise = random_point(oracle, rows, norm, ball, "corner", seed, number) - origin
             x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
             aimed, x = oracle.aimed(likeliest[:, run.rival]), origin.clone()
@@ -216,7 +217,9 @@ def _moved(norm: Norm, d: Tensor, along: Tensor, length: float, eps: Tensor, low
     view = (-1, *[1] * (d.ndim - 1))
     if norm.name == "linf":  # in place, and clipped to the box by the caller
         ball = eps.view(view)
-        return d.addcmul_(along.sign_(), length * ball).clamp_(-ball, ball)
+        moved = d.addcmul_(along.sign_(), length * ball)
+        # `clamp` with a limit for each image takes three times as long (torch 2.13, CPU)
+        return torch.minimum(torch.maximum(moved, -ball, out=moved), ball, out=moved)
     if norm.name == "l2":
         return norm.project(d + stride(norm, along, length * eps, d, lower, upper), eps, lower, upper)
     scale = norm.dual(along)

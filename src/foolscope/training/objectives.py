@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
+from foolscope.models.adapters import core
 from foolscope.norms import get_norm
 from foolscope.training.inner import Bounds, attacked, climbed, frozen, moved, noisy, towards_least_likely
 from foolscope.training.shared import loss_and_slope, same_in_both_modes
@@ -383,7 +384,7 @@ def hidden_mix(
     References:
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.3; Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, sec. 6.
     """
-    modules = dict(model.named_modules())
+    modules = dict(core(model).named_modules())
     if not layer or layer not in modules:
         raise InputError("layer", "a layer of the model", layer, filter(None, modules))
     seen: list[Tensor] = []

@@ -27,14 +27,13 @@ from foolscope.errors import InputError
 from foolscope.foreign import foreign_code, loaded_object
 from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
 from foolscope.ledger import Progress
-from foolscope.models.adapters import Adapted
+from foolscope.models.adapters import Adapted, core
 from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.models.weights import fit, read_state
 from foolscope.numbers import number
 from foolscope.store import Store, open_store, replacing, write_json
 from foolscope.subject import SCHEMA, Subject, adapted, settings_of
 from foolscope.training.checkpoint import Position
-from foolscope.training.draws import Ints
 from foolscope.training.images import bind_augmentation, held, split, subset
 from foolscope.training.loop import Plan, run_loop
 from foolscope.training.schedules import RATES, bind_schedule, make_optimiser
@@ -175,11 +174,15 @@ def train(
         if stop == "adversarial" and bound is None:
             raise InputError("--eps", "a radius, which adversarial early stopping needs", "none")
         images = data_of(data, samples, resize, crop, bounds)
+        apart = _apart(validation, resize, crop, bounds)
+        if stop != "none" and (validation is None or validation == 0):
+            raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", "none")
         subject = subject_of(model, weights, mean, std, device, seed, untrained=True)
         images = held(images, progress)
-        positions, held_out = _split(images, validation, resize, crop, bounds)
-        if stop != "none" and held_out is None:
-            raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", "none")
+        positions, held_out = np.arange(len(images)), None if apart is None else held(apart, _silent)
+        if isinstance(validation, int | float) and validation != 0:
+            positions, watching = split(images, float(validation))
+            held_out = subset(images, watching)
         settings = settings_of(
             subject,
             images,
@@ -218,7 +221,7 @@ def train(
             return finished
         plan = Plan(
             model=_fitting(replace(subject, module=own), images, bounds, batch_size),
-            weights=_core(own),
+            weights=core(own),
             data=images,
             positions=positions,
             watched=some(subset(images, positions), WATCHED),
@@ -286,29 +289,18 @@ def _named(objective: str | Function | Objective, goal: Objective) -> str:
     return f"{goal.text} ({hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:12]})"
 
 
-def _split(
-    images: DataSet, validation: Data | float | None, resize: int | None, crop: int | None, bounds: Bounds
-) -> tuple[Ints, DataSet | None]:
-    """The positions to train on, and the validation images."""
-    everything = np.arange(len(images))
-    if validation is None or (isinstance(validation, int | float) and validation == 0):
-        return everything, None
-    if isinstance(validation, int | float):
-        learning, watching = split(images, float(validation))
-        return learning, subset(images, watching)
+def _apart(validation: Data | float | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet | None:
+    """Validation images of their own; None for a share of the others."""
+    if validation is None or isinstance(validation, int | float):
+        return None
     sizes = (resize, crop) if isinstance(validation, str) else (None, None)
-    return everything, held(data_of(validation, None, *sizes, bounds), _silent)
+    return data_of(validation, None, *sizes, bounds)
 
 
 def _fitting(subject: Subject, images: DataSet, bounds: Bounds, batch_size: int) -> nn.Module:
     """The model as it is trained: over the logarithm of its outputs where they are probabilities."""
     subject.module.eval()
     return adapted(subject, images, bounds, min(batch_size, 64))
-
-
-def _core(module: nn.Module) -> nn.Module:
-    """The user's own module inside an adapter."""
-    return module.module if isinstance(module, Adapted) else module
 
 
 def _first(momentum: float | tuple[float, float, float]) -> float:
@@ -346,10 +338,10 @@ def _write(
     store: Store, own: nn.Module, record: dict[str, Any], at: Position, held_out: DataSet | None, keep: bool
 ) -> Trained:
     """The files of the run so far, and its result."""
-    last = weights_fingerprint(_core(own))
+    last = weights_fingerprint(core(own))
     if at.best_epoch:
-        fit(_core(own), read_state(str(store.folder / "best.safetensors")))
-    record |= {"weights": {"best": weights_fingerprint(_core(own)), "last": last}}
+        fit(core(own), read_state(str(store.folder / "best.safetensors")))
+    record |= {"weights": {"best": weights_fingerprint(core(own)), "last": last}}
     if keep:
         from foolscope.report.training import render_training
 
@@ -383,7 +375,7 @@ def _finished(store: Store, own: nn.Module, held_out: DataSet | None) -> Trained
     best = store.folder / "best.safetensors"
     if not record["complete"] or not best.is_file():
         return None
-    fit(_core(own), read_state(str(best)))
+    fit(core(own), read_state(str(best)))
     return Trained(
         _given_back(own), tuple(Epoch(**epoch) for epoch in record["history"]), record, store.folder, held_out
     )

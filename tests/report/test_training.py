@@ -50,7 +50,7 @@ def test_without_a_probe_nothing_is_made_up(trained: dict[str, Any]) -> None:
         epoch |= dict.fromkeys(("validation_error", "adversarial_error", "single_step_error", "label_leak"))
     sections = training_sections(trained | {"probe_eps": None, "stop": "none"})
     chart = sections[1].figures[0].spec
-    assert {row["series"] for row in chart["data"]["values"]} == {"training images"}
+    assert {row["series"] for row in next(iter(chart["datasets"].values()))} == {"training images"}
     assert sections[2].table.rows[0][3].text == "–"
     assert len(sections[0].figures[0].numbers) == 2
 

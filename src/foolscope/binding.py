@@ -10,31 +10,20 @@ from foolscope.errors import InputError
 from foolscope.numbers import number
 
 
-def keywords(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a function by name, without the `hidden` ones, which the caller hands over."""
+def keyword_only(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of `function` but for those in `hidden`, which the caller hands over."""
     parameters = inspect.signature(function).parameters.items()
-    return {k: p for k, p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and k not in hidden}
-
-
-def written(text: str) -> list[tuple[str, str]]:
-    """The pairs of `key=value,...`; a value is empty where there is no =.
-
-    Example:
-        >>> written("eps=1/4, steps=7")
-        [('eps', '1/4'), ('steps', '7')]
-    """
-    parts = [item.partition("=") for item in filter(None, text.split(","))]
-    return [(key.strip(), value.strip()) for key, _, value in parts]
+    return {key: value for key, value in parameters if value.kind is value.KEYWORD_ONLY and key not in hidden}
 
 
 def bound_options(
     name: str, parameters: Mapping[str, inspect.Parameter], text: str, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments that a text and some defaults set.
+    """The arguments of a function that a text and some defaults set.
 
     Args:
         name: of the function, as the user knows it.
-        parameters: its own, from `keywords`; they tell names and types.
+        parameters: what its signature tells of names and types, from `keyword_only`.
         text: `key=value,...`; what it sets wins over `defaults`.
         defaults: values that apply where the function has such an argument.
 
@@ -46,14 +35,14 @@ def bound_options(
 
     Example:
         >>> def step(x, *, eps: float, steps: int = 3): ...
-        >>> bound_options("step", keywords(step), "eps=1/4", {"steps": 7})
+        >>> bound_options("step", keyword_only(step), "eps=1/4", {"steps": 7})
         {'eps': 0.25, 'steps': 7}
     """
     given = {}
-    for key, value in written(text):
-        if not value or key not in parameters:
-            came = f"{key}={value}" if value else key
-            raise InputError(f"{name}:{key}", "one of its options as key=value", came, parameters)
+    for item in filter(None, text.split(",")):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or key not in parameters:
+            raise InputError(f"{name}:{key}", "one of its options as key=value", item, parameters)
         given[key] = _value(f"{name}:{key}", value, str(parameters[key].annotation))
     options = {key: given.get(key, defaults.get(key)) for key in parameters if key in given or key in defaults}
     for key, parameter in parameters.items():

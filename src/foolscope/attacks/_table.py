@@ -28,7 +28,7 @@ from foolscope.attacks import (
     square,
     step_ll,
 )
-from foolscope.binding import bound_options, keywords, written
+from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
 from foolscope.oracle import Oracle
 
@@ -361,12 +361,9 @@ def list_attacks() -> list[dict[str, str]]:
 
 def _options(function: Function, attack: str | None) -> dict[str, inspect.Parameter]:
     """The options of an attack; a wrapper, which has `attack` and `**options`, has those of the attack in it too."""
-    parameters = inspect.signature(function).parameters
-    inner = {}
-    if "attack" in parameters and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        inner = minimal.inner_options(attack or parameters["attack"].default)
-    own = keywords(function, hidden=("targets",))
-    return own | {key: parameter for key, parameter in inner.items() if key != "targets"}
+    own = keyword_only(function, hidden=("targets",))
+    variadic = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    return own | (minimal.inner_options(attack or own["attack"].default) if variadic and "attack" in own else {})
 
 
 def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
@@ -392,8 +389,9 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
         if name not in ATTACKS:
             raise InputError("ATTACK", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
         function = ATTACKS[name].function
-    chosen = dict(written(rest)).get("attack")
-    options = bound_options(name, _options(function, chosen), rest, defaults)
+    given = (part.partition("=") for part in rest.split(","))
+    inner = next((value.strip() for key, _, value in given if key.strip() == "attack"), None)
+    options = bound_options(name, _options(function, inner), rest, defaults)
     row = ATTACKS.get(name)
     if row and options.get("norm", "linf") not in row.norms:
         raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)

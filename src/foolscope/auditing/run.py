@@ -18,6 +18,7 @@ from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of, wilson
 from foolscope.auditing.trust import Check, blind_share, check_trust
 from foolscope.environment import environment
+from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
 from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
@@ -135,8 +136,9 @@ def run_audit(
                 case, ledger, probabilities=run.probabilities, gradient_stages=gradients, black_box_stages=outputs
             )
             tiles = make_gallery(case, ledger)
+            explanations = explain_audit(case, ledger)
         else:
-            checks, tiles = (_incomplete(ledger, len(steps)),), ()
+            checks, tiles, explanations = (_incomplete(ledger, len(steps)),), (), {}
     columns = sample_columns(case, ledger)
     record = {
         "schema": SCHEMA,
@@ -160,7 +162,7 @@ def run_audit(
         "trust": _trust(case, ledger, checks, run.probabilities),
         "notes": list(dict.fromkeys(run.notes)),
     }
-    return _write(store, case, ledger, record, columns, tiles)
+    return _write(store, case, ledger, record, columns, tiles, explanations)
 
 
 def _incomplete(ledger: Ledger, steps: int) -> Check:
@@ -223,14 +225,22 @@ def _trust(case: Case, ledger: Ledger, checks: Sequence[Check], probabilities: b
 
 
 def _write(
-    store: Store, case: Case, ledger: Ledger, record: dict[str, Any], columns: Columns, tiles: tuple[Tile, ...]
+    store: Store,
+    case: Case,
+    ledger: Ledger,
+    record: dict[str, Any],
+    columns: Columns,
+    tiles: tuple[Tile, ...],
+    explanations: dict[str, Any],
 ) -> Audit:
     from foolscope.report.audit import render_audit
 
     write_samples(store.folder / "samples.parquet", columns)
     write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
     with replacing(store.folder / "report.html") as path:
-        path.write_text(render_audit(record, columns, case.data.classes, tiles))
+        path.write_text(render_audit(record, columns, case.data.classes, tiles, explanations))
+    if explanations:
+        write_json(store.folder / "explain.json", explanations)
     write_json(store.folder / "audit.json", record)
     if record["complete"]:
         store.finish()

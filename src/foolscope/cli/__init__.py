@@ -90,6 +90,38 @@ def attack(as_json: bool, bounds: Any, **options: Any) -> int:
 
 
 @cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--only", metavar="SLUG,...", help="Only these explanations.")
+@click.option(
+    "--effort",
+    type=choice(EFFORTS),
+    default="standard",
+    show_default=True,
+    help="Of the attack held against predictions.",
+)
+@click.option("--out", default="foolscope-explain", show_default=True, help="Folder for the files.")
+@taking(RUN_OPTIONS)
+def explain(as_json: bool, bounds: Any, **options: Any) -> int:
+    """Why is MODEL fooled where it is on DATA? Predictions from a few cheap passes, beside what attacks find.
+
+    Writes explain.json and report.html. The same command again goes on where it stopped.
+
+    Example: foolscope explain digits_cnn digits --eps 0.1 --only logit_gaps
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_explanations, print_json, showing
+
+    with showing() as progress:
+        result = api.explain(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    if as_json:
+        print_json(result.record)
+    else:
+        print_explanations(result)
+    return DONE
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("model")
 @click.argument("data")
@@ -264,6 +296,42 @@ def bench(as_json: bool, **options: Any) -> int:
         print_json(content)
     else:
         click.echo(text)
+    return DONE
+
+
+@cli.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "--scale", type=choice(("small", "paper")), default="small", show_default=True, help="Two cores, or a GPU."
+)
+@click.option("--list", "listed", is_flag=True, help="List the claims and what they cost; measure nothing.")
+@click.option("--out", default="results", show_default=True, help="Folder for the records.")
+@click.option(
+    "--pages", metavar="DIR", help="Write results.md and hardened.md there from the records; measure nothing."
+)
+@click.option("--cache", metavar="DIR", help="Trained networks.  [default: $FOOLSCOPE_CACHE, or ~/.cache/foolscope]")
+@click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, cuda ...")
+@JSON
+def reproduce(ids: tuple[str, ...], listed: bool, pages: str | None, as_json: bool, **options: Any) -> int:
+    """Measures claims of the papers, all of them where no ID is given, and writes a record each.
+
+    Networks are trained once, shared between claims and kept; an interrupted run goes on when the command is given again.
+
+    Example: foolscope reproduce L3 P1 --scale small
+    """
+    from foolscope.cli import reproducing
+    from foolscope.cli.printing import print_json, print_table, showing
+
+    if listed:
+        return _listing(as_json, "claims", reproducing.listing(ids))
+    if pages is not None:
+        return _listing(as_json, "pages", reproducing.written(pages, options["out"]))
+    with showing() as progress:
+        records = reproducing.measured(ids, progress=progress, **options)
+    if as_json:
+        print_json({"records": records})
+    else:
+        print_table([{key: record[key] for key in ("id", "verdict", "n", "scale", "seconds")} for record in records])
     return DONE
 
 

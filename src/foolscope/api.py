@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import ATTACKS, Bound, bind
+from foolscope.auditing.battery import BATTERY
 from foolscope.auditing.run import Audit, run_audit
-from foolscope.data import DataSet, fingerprint, from_loader, from_tensors, open_data
+from foolscope.data import DataSet, fingerprint
+from foolscope.data.builtin import BUILTIN
 from foolscope.errors import InputError
 from foolscope.evaluation import Evaluation, run_evaluation
+from foolscope.explaining import chosen
+from foolscope.explaining.run import Explained, run_explanations
+from foolscope.explaining.scene import YARDSTICK
+from foolscope.explaining.transfer import TransferMatrix, transfer_matrix
 from foolscope.foreign import foreign_code, loaded_object
+from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
 from foolscope.ledger import Progress
-from foolscope.models import load_model, wrap
-from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.norms import get_norm
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
-from foolscope.subject import Subject, checked_eps
+from foolscope.subject import Subject, checked_batch_size, checked_eps
+from foolscope.training import Trained
+from foolscope.training import train as run_training
 from foolscope.verification import Claim, read_record, run_verification
-
-Bounds = tuple[float, float] | None
-Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -91,11 +95,11 @@ def audit(
     """
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
-    _checked_seed(seed)
+    checked_seed(seed)
     with ExitStack() as stack:
-        images = _data(data, samples, resize, crop, bounds)
+        images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
-        subject = _subject(model, weights, mean, std, device, seed)
+        subject = subject_of(model, weights, mean, std, device, seed)
         return run_audit(
             subject,
             images,
@@ -156,16 +160,16 @@ def evaluate(
     """
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     get_norm(norm)
-    _checked_seed(seed)
+    checked_seed(seed)
     with ExitStack() as stack:
         known = attack.partition(":")[0] in ATTACKS
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
-        images = _data(data, samples, resize, crop, bounds)
+        images = data_of(data, samples, resize, crop, bounds)
         given: dict[str, Any] = {"norm": norm, "seed": seed} | ({"eps": radius} if radius is not None else {})
         if radius is None and norm == "linf" and not minimal:
             given["eps"] = checked_eps(norm, None, images.shape, bounds)
         bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
-        subject = _subject(model, weights, mean, std, device, seed)
+        subject = subject_of(model, weights, mean, std, device, seed)
         return run_evaluation(
             subject,
             images,
@@ -182,6 +186,130 @@ def evaluate(
             command=command,
             progress=progress,
         )
+
+
+def explain(
+    model: str | nn.Module,
+    data: Data,
+    *,
+    only: str | Sequence[str] | None = None,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    effort: str = "standard",
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    resize: int | None = None,
+    crop: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    time_limit: float | None = None,
+    command: str = "",
+    progress: Progress = _silent,
+) -> Explained:
+    """Why is this classifier fooled where it is? The arguments that `audit` has too mean the same.
+
+    Args:
+        model: a MODEL text or a module.
+        data: as for `audit`.
+        only: slugs of the explanations wanted, as a sequence or with commas between; all when None.
+        effort: how hard the attack tries that predictions are held against.
+        norm, eps, samples, seed, batch_size, device, weights, mean, std, bounds, resize, crop: as for `audit`.
+        out, overwrite, time_limit, command, progress: as for `audit`; the files are `explain.json` and `report.html`.
+
+    Returns:
+        An `Explained`; its `record` has an entry a slug.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model raised.
+    """
+    slugs = chosen(only)
+    if effort not in YARDSTICK:
+        raise InputError("--effort", "an effort", effort, YARDSTICK)
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    get_norm(norm)
+    checked_seed(seed)
+    with ExitStack() as stack:
+        images = data_of(data, samples, resize, crop, bounds)
+        checked_eps(norm, radius, images.shape, bounds)
+        subject = subject_of(model, weights, mean, std, device, seed)
+        return run_explanations(
+            subject,
+            images,
+            slugs,
+            out=_folder(out, stack),
+            norm=norm,
+            eps=radius,
+            eps_text=eps if isinstance(eps, str) else None,
+            effort=effort,
+            seed=seed,
+            batch_size=batch_size,
+            bounds=bounds,
+            overwrite=overwrite,
+            time_limit=time_limit,
+            data_sha256=fingerprint(images),
+            command=command,
+            progress=progress,
+        )
+
+
+def transfer(
+    models: Mapping[str, str | nn.Module],
+    data: Data,
+    attack: str = "pgd:early_stop=False",
+    *,
+    targeted: bool = False,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    resize: int | None = None,
+    crop: int | None = None,
+    progress: Progress = _silent,
+) -> TransferMatrix:
+    """Do examples made on one of these classifiers fool the others? The arguments that `audit` has too mean the same.
+
+    Args:
+        models: name -> a MODEL text or a module; two or more, with the same classes.
+        data: as for `audit`; all its images are held in memory.
+        attack: an ATTACK text from the table; what it sets wins over the arguments. By default PGD that spends all of eps: an example
+            that stops where its own model is just fooled transfers badly.
+        targeted: aim at a wrong class drawn for each image, and count only that.
+        norm, eps, samples, seed, batch_size, device, bounds, resize, crop, progress: as for `audit`.
+
+    Returns:
+        A `TransferMatrix`, over the images that every model gets right.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: a model raised.
+    """
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    get_norm(norm)
+    checked_seed(seed)
+    images = data_of(data, samples, resize, crop, bounds)
+    bound = bind(attack, norm=norm, seed=seed, eps=checked_eps(norm, radius, images.shape, bounds))
+    loaded = {name: subject_of(model, None, None, None, device, seed).module for name, model in models.items()}
+    return transfer_matrix(
+        loaded,
+        images.read(np.arange(len(images))),
+        torch.from_numpy(images.labels),
+        bound,
+        targeted=targeted,
+        bounds=bounds,
+        seed=seed,
+        batch_size=checked_batch_size(batch_size, images.shape, torch.device("cpu")),
+        progress=progress,
+    )
 
 
 def verify(
@@ -208,9 +336,86 @@ def verify(
     """
     record = read_record(Path(folder))
     bounds = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
-    images = _data(data, record["n"], resize, crop, bounds)
-    subject = _subject(model, weights, mean, std, device, record["seed"])
+    images = data_of(data, record["n"], resize, crop, bounds)
+    subject = subject_of(model, weights, mean, std, device, record["seed"])
     return run_verification(Path(folder), record, subject, images, fingerprint(images), progress)
+
+
+def train(
+    model: str | nn.Module,
+    data: Data,
+    *,
+    audit: str = "quick",
+    audit_samples: int = 500,
+    test: Data | None = None,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    seed: int = 0,
+    resize: int | None = None,
+    crop: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress = _silent,
+    **options: Any,
+) -> tuple[Trained, Audit | None]:
+    """`foolscope.training.train`, and then an audit of the network in the folder `out`/audit.
+
+    Args:
+        model, data, norm, eps, bounds, seed, resize, crop, out, progress: as for `foolscope.training.train`.
+        audit: its effort: quick, standard or exhaustive; none for no audit.
+        audit_samples: only the first N images of `test`.
+        test: the images to audit on. None: the split `test` of a built-in data set whose split `train` was trained on, else
+            images that were held out for validation; without any, there is no audit.
+        options: the other arguments of `foolscope.training.train`.
+
+    Returns:
+        What was trained, and its audit; None for a run that is not complete, and where there is none.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: the model or the objective raised.
+    """
+    if audit not in (*BATTERY, "none"):
+        raise InputError("--audit", "an effort, or none", audit, (*BATTERY, "none"))
+    sizes: dict[str, Any] = {"resize": resize, "crop": crop, "bounds": bounds}
+    trained = run_training(model, data, norm=norm, eps=eps, seed=seed, out=out, progress=progress, **sizes, **options)
+    images = None if audit == "none" or not trained.record["complete"] else _test_images(data, test, trained, sizes)
+    if images is None:
+        return trained, None
+    radius = trained.record["probe_eps"]
+    name = model if isinstance(model, str) else type(model).__name__
+    if trained.folder is not None:
+        name = f"{name} --weights best.safetensors"
+    parameters, sha256 = trained.record["model"]["parameters"], trained.record["weights"]["best"]
+    images = replace(images, labels=images.labels[:audit_samples])
+    with ExitStack() as stack:
+        result = run_audit(
+            Subject(trained.module, name, parameters, sha256),
+            images,
+            out=_folder(None if out is None else Path(out) / "audit", stack),
+            norm=trained.record["probe_norm"] or norm,
+            eps=radius,
+            eps_text=eps if isinstance(eps, str) and number("--eps", eps) == radius else None,
+            effort=audit,
+            seed=seed,
+            bounds=bounds,
+            overwrite=True,
+            data_sha256=fingerprint(images),
+            command=options.get("command", ""),
+            progress=progress,
+        )
+    return trained, result
+
+
+def _test_images(data: Data, test: Data | None, trained: Trained, sizes: dict[str, Any]) -> DataSet | None:
+    """The images to audit a trained network on."""
+    if test is not None:
+        own = sizes if isinstance(test, str) else {"bounds": sizes["bounds"]}
+        return data_of(test, **own)
+    name, _, split = data.partition(":") if isinstance(data, str) else ("", "", "")
+    if name in BUILTIN and split == "train":
+        return data_of(f"{name}:test", **sizes)
+    return trained.held_out
 
 
 def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound:
@@ -231,51 +436,5 @@ def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound
     return bind(text, guarded, **given)
 
 
-def _checked_seed(seed: int) -> None:
-    if not -(2**63) <= seed < 2**63:
-        raise InputError("--seed", "a whole number of at most 64 bits", seed)
-
-
 def _folder(out: str | Path | None, stack: ExitStack) -> Path:
     return Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
-
-
-def _data(data: Data, samples: int | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet:
-    if isinstance(data, str):
-        return open_data(data, samples=samples, resize=resize, crop=crop, bounds=bounds)
-    for option, value in (("--resize", resize), ("--crop", crop)):
-        if value is not None:
-            raise InputError(option, "nothing for images that are given as tensors", value)
-    if isinstance(data, DataSet):
-        if samples is not None and samples < 1:
-            raise InputError("--samples", "a whole number of at least 1", samples)
-        return replace(data, labels=data.labels[:samples])
-    if isinstance(data, tuple) and len(data) == 2:
-        return from_tensors(*data, bounds=bounds, samples=samples)
-    if not hasattr(data, "__iter__"):
-        expected = "a DATA text, (images, labels), a DataLoader or another iterable of batches, or a DataSet"
-        raise InputError("DATA", expected, f"a {type(data).__name__}")
-    return from_loader(data, bounds=bounds, samples=samples)
-
-
-def _subject(
-    model: str | nn.Module,
-    weights: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    device: str | None,
-    seed: int,
-) -> Subject:
-    if isinstance(model, str):
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed)
-        name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
-        file = Path(model.rpartition(":")[0])
-        source = hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
-        return Subject(loaded.module, name, loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source)
-    if not isinstance(model, nn.Module):
-        raise InputError("MODEL", "a torch.nn.Module or a MODEL text", f"a {type(model).__name__}")
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    adapted = wrap(model, mean=mean, std=std)
-    subject = Subject(adapted, type(model).__name__, parameters, weights_fingerprint(adapted))
-    return replace(subject, notes=())

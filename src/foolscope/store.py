@@ -21,7 +21,19 @@ from foolscope.errors import InputError
 
 SETTINGS = "settings.json"
 WORK = "work"
-FILES = ("audit.json", "attack.json", "samples.parquet", "adversarial.safetensors", "report.html")  # what runs leave
+FILES = (  # what runs leave
+    "audit.json",
+    "attack.json",
+    "explain.json",
+    "samples.parquet",
+    "adversarial.safetensors",
+    "report.html",
+    "compare.json",
+    "train.json",
+    "history.parquet",
+    "best.safetensors",
+    "last.safetensors",
+)
 
 
 @dataclass(frozen=True)

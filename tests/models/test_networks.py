@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,14 @@ from foolscope.models.builtin import MODELS, list_models
 from foolscope.models.networks import BasicBlock, SqueezeNet, Standardise
 
 
-@pytest.mark.parametrize("name", MODELS)
+def installed(name: str) -> object:
+    """The name of a network as a parameter that skips where the package it needs is missing."""
+    needs = MODELS[name].needs
+    missing = bool(needs) and importlib.util.find_spec(needs) is None
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"{needs} is not installed"))
+
+
+@pytest.mark.parametrize("name", [installed(name) for name in MODELS])
 def test_every_row_tells_the_truth_about_shape_classes_and_parameters(name: str) -> None:
     row = MODELS[name]
     network = row.build().eval()
@@ -19,12 +28,28 @@ def test_every_row_tells_the_truth_about_shape_classes_and_parameters(name: str)
     assert told["shape"] == row.shape
 
 
-@pytest.mark.parametrize("name", MODELS)
+def installed(name: str) -> object:
+    """The name of a network as a parameter that skips where the package it needs is missing."""
+    needs = MODELS[name].needs
+    missing = bool(needs) and importlib.util.find_spec(needs) is None
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"{needs} is not installed"))
+
+
+@pytest.mark.parametrize("name", [installed(name) for name in MODELS])
 def test_gradients_reach_the_images(name: str) -> None:
     row = MODELS[name]
     images = torch.rand(1, *row.shape, requires_grad=True)
     (gradient,) = torch.autograd.grad(row.build().eval()(images).square().sum(), images)
     assert gradient.abs().max() > 0
+
+
+def test_a_network_without_its_package_is_listed_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchvision" else find(name))
+    told = next(told for told in list_models() if told["name"] == "mnist_vgg16")
+    assert told["parameters"] is None
+    with pytest.raises(InputError, match="torchvision to be installed"):
+        MODELS["mnist_vgg16"].build()
 
 
 def test_the_shortcut_takes_every_second_pixel_between_zero_channels() -> None:

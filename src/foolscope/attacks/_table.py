@@ -28,8 +28,8 @@ from foolscope.attacks import (
     square,
     step_ll,
 )
+from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
-from foolscope.numbers import number
 from foolscope.oracle import Oracle
 
 Function = Callable[..., Tensor]
@@ -84,13 +84,13 @@ class Bound:
 
     @property
     def budget(self) -> int:
-        """Steps an image may get, all restarts together; 1 for an attack without steps."""
+        """Steps an image may get, all restarts together; 1 for an attack without steps. Of `hybrid`, those of its climbs."""
         parameters = _options(self.function, self.options.get("attack"))
         total = 1
-        for key in ("steps", "restarts", "targeted_classes", "rounds", "radii"):
+        for key in ("steps", "restarts", "targeted_classes", "radii"):
             if key in parameters:
                 total *= max(1, int(self.options.get(key, parameters[key].default)))
-        return total
+        return total + (int(self.options.get("finish", parameters["finish"].default)) if "finish" in parameters else 0)
 
     @property
     def text(self) -> str:
@@ -309,11 +309,11 @@ ATTACKS: dict[str, Attack] = {
             FIXED,
             True,
             True,
-            "restarts x (steps g + 1 f) + rounds x (8 g + (flips + 2) f)",
+            "restarts x (steps g + 1 f) + finish g + 1 f + rounds x (8 g + (flips + 2) f)",
             "own",
-            _same(1.01, hybrid.NORMS),
-            {"linf": (1.02, 1.1), "l2": 1.02, "l1": inf},
-            {"linf": (1.02, 1.25), "l2": (1.02, 1.15), "l1": (1.02, 1.1)},
+            {"linf": 1.01, "l2": 1.01, "l1": 1.02},
+            {"linf": 1.02, "l2": 1.02, "l1": inf},
+            {"linf": (1.02, 1.35), "l2": (1.02, 1.2), "l1": (1.02, 1.1)},
             "Where images resist: the strongest of the fixed-eps attacks, and the last of the audit's battery.",
         ),
         Attack(
@@ -359,34 +359,11 @@ def list_attacks() -> list[dict[str, str]]:
     return rows
 
 
-def _value(name: str, key: str, text: str, default: Any, annotation: str) -> Any:
-    """`text` as the type that the function's signature declares for `key`."""
-    argument = f"{name}:{key}"
-    if text.lower() == "none" and "None" in annotation:
-        return None
-    if "bool" in annotation:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise InputError(argument, "true or false", text)
-        return words[text.lower()]
-    if "int" in annotation or "float" in annotation:
-        value = number(argument, text)
-        if "float" in annotation:
-            return value
-        if value != int(value):
-            raise InputError(argument, "a whole number", text)
-        return int(value)
-    return text
-
-
 def _options(function: Function, attack: str | None) -> dict[str, inspect.Parameter]:
     """The options of an attack; a wrapper, which has `attack` and `**options`, has those of the attack in it too."""
-    parameters = inspect.signature(function).parameters
-    inner = {}
-    if "attack" in parameters and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        inner = minimal.inner_options(attack or parameters["attack"].default)
-    own = {key: parameter for key, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
-    return {key: parameter for key, parameter in (own | inner).items() if key != "targets"}
+    own = keyword_only(function, hidden=("targets",))
+    variadic = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    return own | (minimal.inner_options(attack or own["attack"].default) if variadic and "attack" in own else {})
 
 
 def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
@@ -412,17 +389,9 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
         if name not in ATTACKS:
             raise InputError("ATTACK", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
         function = ATTACKS[name].function
-    pairs = [tuple(part.strip() for part in item.partition("=")) for item in filter(None, rest.split(","))]
-    parameters = _options(function, {key: value for key, _, value in pairs}.get("attack"))
-    given = {}
-    for key, equals, value in pairs:
-        if not equals or key not in parameters:
-            raise InputError(f"{name}:{key}", "one of its options as key=value", key + equals + value, parameters)
-        given[key] = _value(name, key, value, parameters[key].default, str(parameters[key].annotation))
-    options = {key: given.get(key, defaults.get(key)) for key in parameters if key in given or key in defaults}
-    for key, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and options.get(key) is None:
-            raise InputError(f"--{key}", f"a value, which {name} needs", "none")
+    given = (part.partition("=") for part in rest.split(","))
+    inner = next((value.strip() for key, _, value in given if key.strip() == "attack"), None)
+    options = bound_options(name, _options(function, inner), rest, defaults)
     row = ATTACKS.get(name)
     if row and options.get("norm", "linf") not in row.norms:
         raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
+from foolscope.norms import get_norm
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("l2",)
@@ -72,7 +73,7 @@ def equal_footing(
     References:
         Ozbulak, Gasparyan, De Neve & Van Messem 2020, arXiv:2006.01456, eq. 11-16; kappa: Carlini & Wagner 2017, arXiv:1608.04644.
     """
-    row = checked_norm("equal_footing", norm, NORMS)
+    checked_norm("equal_footing", norm, NORMS)
     for name, given, accepted in (("loss", loss, tuple(SOURCES)), ("footing", footing, FOOTINGS)):
         if given not in accepted:
             raise InputError(name, f"a {name} of equal_footing", given, accepted)
@@ -81,10 +82,7 @@ def equal_footing(
         raise InputError("step_size", "a positive number", step_size)
     if not 0 <= kappa < float("inf") or (kappa and loss != "m_logit"):
         raise InputError("kappa", "a number of at least 0 with loss=m_logit, else 0", kappa)
-    source = get_loss(SOURCES[loss])
-    raw = Loss(
-        loss, source.function, homogeneous=False, source=source.source
-    )  # alpha multiplies the logits' own gradients
+    raw = raw_loss(loss)
     with attacked(model, inputs, labels, targets) as oracle:
         found = oracle.inputs.clone()
         rows = oracle.undecided()
@@ -102,10 +100,24 @@ def equal_footing(
                 break
             stay = ~done & (p != 0).flatten(1).any(1)
             rows, x, p = rows[stay], x[stay], p[stay]
-            if loss == "ce_sign":
-                p = p.sign_()
-            lower, upper = oracle.box(rows)
-            d = x - oracle.inputs[rows]
-            move = row.steepest(p, step_size, lower - d, upper - d) if footing == "perturbation" else p.mul_(step_size)
-            x = oracle.clip(x + move)
+            x = moved(oracle, rows, x, p, loss=loss, footing=footing, step_size=step_size)
     return found
+
+
+def raw_loss(loss: str) -> Loss:
+    """What one of the four takes its slope from: alpha multiplies the gradients of the logits as they are."""
+    source = get_loss(SOURCES[loss])
+    return Loss(loss, source.function, homogeneous=False, source=source.source)
+
+
+def moved(oracle: Oracle, rows: Tensor, x: Tensor, p: Tensor, *, loss: str, footing: str, step_size: float) -> Tensor:
+    """One step from `x` `(r, ...)` along the gradient `p` of the loss, inside the box; spoils `p`."""
+    if loss == "ce_sign":
+        p = p.sign_()
+    if footing == "perturbation":
+        lower, upper = oracle.box(rows)
+        d = x - oracle.inputs[rows]
+        p = get_norm("l2").steepest(p, step_size, lower - d, upper - d)
+    else:
+        p = p.mul_(step_size)
+    return oracle.clip(x + p)

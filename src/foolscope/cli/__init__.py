@@ -11,7 +11,17 @@ from typing import Any
 import click
 
 from foolscope import __version__
-from foolscope.cli.options import EFFORTS, MODEL_OPTIONS, NORMS, NUMBER, RUN_OPTIONS, WHOLE, choice, taking
+from foolscope.cli.options import (
+    EFFORTS,
+    MODEL_OPTIONS,
+    NORMS,
+    NUMBER,
+    RUN_OPTIONS,
+    TRAIN_OPTIONS,
+    WHOLE,
+    choice,
+    taking,
+)
 from foolscope.errors import ForeignError, InputError
 
 DONE, BELOW, BAD_INPUT, FOREIGN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -80,6 +90,38 @@ def attack(as_json: bool, bounds: Any, **options: Any) -> int:
 
 
 @cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--only", metavar="SLUG,...", help="Only these explanations.")
+@click.option(
+    "--effort",
+    type=choice(EFFORTS),
+    default="standard",
+    show_default=True,
+    help="Of the attack held against predictions.",
+)
+@click.option("--out", default="foolscope-explain", show_default=True, help="Folder for the files.")
+@taking(RUN_OPTIONS)
+def explain(as_json: bool, bounds: Any, **options: Any) -> int:
+    """Why is MODEL fooled where it is on DATA? Predictions from a few cheap passes, beside what attacks find.
+
+    Writes explain.json and report.html. The same command again goes on where it stopped.
+
+    Example: foolscope explain digits_cnn digits --eps 0.1 --only logit_gaps
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_explanations, print_json, showing
+
+    with showing() as progress:
+        result = api.explain(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    if as_json:
+        print_json(result.record)
+    else:
+        print_explanations(result)
+    return DONE
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("model")
 @click.argument("data")
@@ -102,6 +144,63 @@ def verify(as_json: bool, **options: Any) -> int:
     return BELOW if any(claim.failed for claim in claims) else DONE
 
 
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option(
+    "--objective",
+    default="plain",
+    show_default=True,
+    help="NAME[:key=value,...][+TERM...] from `foolscope objectives`, or file.py:FUNCTION.",
+)
+@click.option("--out", default="foolscope-train", show_default=True, help="Folder for the files.")
+@taking(TRAIN_OPTIONS)
+@taking(RUN_OPTIONS)
+def train(as_json: bool, bounds: Any, **options: Any) -> int:
+    """Trains MODEL on DATA, plainly or hardened against attacks, and audits what comes of it.
+
+    Writes best.safetensors, last.safetensors, train.json, history.parquet, report.html and the folder audit. The same command again goes
+    on where it stopped, to the same weights.
+
+    Example: foolscope train net.py:build mnist:train --objective madry:eps=0.3,steps=7 --epochs 5 --lr 0.05
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_json, print_training, showing
+
+    if options["batch_size"] is None:
+        del options["batch_size"]  # training has a default of its own
+    with showing() as progress:
+        trained, audited = api.train(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    if as_json:
+        print_json({**trained.record, "audit": None if audited is None else audited.record})
+    else:
+        print_training(trained, audited)
+    return DONE
+
+
+@cli.command()
+@click.argument("folders", metavar="DIR DIR ...", nargs=-1, required=True)
+@click.option("--out", default="foolscope-compare", show_default=True, help="Folder for the files.")
+@click.option("--overwrite", is_flag=True, help="Replace another comparison in the folder.")
+@JSON
+def compare(folders: tuple[str, ...], out: str, overwrite: bool, as_json: bool) -> int:
+    """Puts the audits in two folders or more side by side, image by image; the first is what the others are compared with.
+
+    Writes compare.json and report.html.
+
+    Example: foolscope compare plain/audit hardened/audit
+    """
+    from foolscope.cli.printing import print_comparison, print_json
+    from foolscope.comparing import compare as compared
+
+    result = compared(*folders, out=out, overwrite=overwrite, command=_command())
+    (print_json if as_json else print_comparison)(result.record)
+    return DONE
+
+
 def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
     from foolscope.cli.printing import print_json, print_table
 
@@ -110,9 +209,6 @@ def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
     else:
         print_table(rows)
     return DONE
-
-
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
 @cli.command()
@@ -125,6 +221,18 @@ def attacks(as_json: bool) -> int:
     from foolscope.attacks import list_attacks
 
     return _listing(as_json, "attacks", list_attacks())
+
+
+@cli.command()
+@JSON
+def objectives(as_json: bool) -> int:
+    """Lists what training can minimise: objectives, and what + adds to one.
+
+    Example: foolscope objectives
+    """
+    from foolscope.training import list_objectives
+
+    return _listing(as_json, "objectives", [dict(row) for row in list_objectives()])
 
 
 @cli.command()
@@ -188,6 +296,42 @@ def bench(as_json: bool, **options: Any) -> int:
         print_json(content)
     else:
         click.echo(text)
+    return DONE
+
+
+@cli.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "--scale", type=choice(("small", "paper")), default="small", show_default=True, help="Two cores, or a GPU."
+)
+@click.option("--list", "listed", is_flag=True, help="List the claims and what they cost; measure nothing.")
+@click.option("--out", default="results", show_default=True, help="Folder for the records.")
+@click.option(
+    "--pages", metavar="DIR", help="Write results.md and hardened.md there from the records; measure nothing."
+)
+@click.option("--cache", metavar="DIR", help="Trained networks.  [default: $FOOLSCOPE_CACHE, or ~/.cache/foolscope]")
+@click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, cuda ...")
+@JSON
+def reproduce(ids: tuple[str, ...], listed: bool, pages: str | None, as_json: bool, **options: Any) -> int:
+    """Measures claims of the papers, all of them where no ID is given, and writes a record each.
+
+    Networks are trained once, shared between claims and kept; an interrupted run goes on when the command is given again.
+
+    Example: foolscope reproduce L3 P1 --scale small
+    """
+    from foolscope.cli import reproducing
+    from foolscope.cli.printing import print_json, print_table, showing
+
+    if listed:
+        return _listing(as_json, "claims", reproducing.listing(ids))
+    if pages is not None:
+        return _listing(as_json, "pages", reproducing.written(pages, options["out"]))
+    with showing() as progress:
+        records = reproducing.measured(ids, progress=progress, **options)
+    if as_json:
+        print_json({"records": records})
+    else:
+        print_table([{key: record[key] for key in ("id", "verdict", "n", "scale", "seconds")} for record in records])
     return DONE
 
 

@@ -48,6 +48,20 @@ def _eps(argument: str, text: str) -> str:
     return text
 
 
+def _momentum(argument: str, text: str) -> float | tuple[float, ...]:
+    values = numbers(argument, text)
+    if len(values) not in (1, 3):
+        raise InputError(argument, "one number, or three such as 0.5,0.7,250", text)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _validation(argument: str, text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def choice(names: Sequence[str]) -> Said:
     """One of these names; the nearest are offered for any other."""
 
@@ -87,6 +101,62 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
         "--time-limit", type=Said("10m", duration), help="Stop cleanly after this time, with what is proved so far."
     ),
     *MODEL_OPTIONS,
+)
+
+
+TRAIN_OPTIONS: tuple[Decorator, ...] = (
+    click.option("--epochs", type=WHOLE, default=10, show_default=True, help="Passes over the training images."),
+    click.option("--optimiser", type=choice(("sgd", "adam", "adamw")), default="sgd", show_default=True),
+    click.option("--lr", type=NUMBER, help="Learning rate.  [default: 0.1 for sgd, 0.001 for the others]"),
+    click.option(
+        "--momentum",
+        type=Said("M or FIRST,LAST,EPOCHS", _momentum),
+        default="0.9",
+        show_default=True,
+        help="Of sgd; three numbers: a rise over so many epochs.",
+    ),
+    click.option("--weight-decay", type=NUMBER, default=0.0, show_default=True),
+    click.option(
+        "--schedule",
+        default="constant",
+        show_default=True,
+        help="constant, linear, cosine, steps, cycle or exponential, with options after a colon.",
+    ),
+    click.option("--augment", default="none", show_default=True, help="none, or flip and crop:pad=4 joined by +."),
+    click.option(
+        "--validation",
+        type=Said("SHARE|DATA", _validation),
+        default=0.1,
+        show_default=True,
+        help="Share of DATA held out, or other data; 0: none.",
+    ),
+    click.option(
+        "--stop",
+        type=choice(("none", "clean", "adversarial")),
+        default="none",
+        show_default=True,
+        help="The validation error whose rise ends training.",
+    ),
+    click.option("--patience", type=WHOLE, default=10, show_default=True, help="Epochs without a fall before that."),
+    click.option(
+        "--probe", default="pgd:steps=10", show_default=True, help="ATTACK behind the adversarial validation error."
+    ),
+    click.option(
+        "--probe-samples", type=WHOLE, default=500, show_default=True, help="Validation images that it attacks."
+    ),
+    click.option(
+        "--audit",
+        type=choice((*EFFORTS, "none")),
+        default="quick",
+        show_default=True,
+        help="Effort of the audit afterwards.",
+    ),
+    click.option("--audit-samples", type=WHOLE, default=500, show_default=True, help="Images it is run on."),
+    click.option(
+        "--test",
+        metavar="DATA",
+        help="Images to audit on.  [default: the split test of built-in data, else those held out]",
+    ),
 )
 
 

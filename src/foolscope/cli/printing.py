@@ -13,7 +13,9 @@ import click
 
 if TYPE_CHECKING:
     from foolscope.auditing.run import Audit
+    from foolscope.explaining.run import Explained
     from foolscope.ledger import Progress
+    from foolscope.training import Trained
 
 
 @contextmanager
@@ -109,6 +111,61 @@ def print_verdict(audit: Audit) -> None:
     say(f"  report            {audit.folder / 'report.html'}")
 
 
+def print_training(trained: Trained, audited: Audit | None) -> None:
+    """What came of training, in a few lines, and the verdict of the audit."""
+    record, history = trained.record, trained.history
+    for note in record["notes"]:
+        click.echo(f"foolscope: note: {note}", err=True)
+    say = click.echo
+    done = f"{record['epochs_done']} of {record['epochs']} epochs"
+    say(f"{record['model']['name']} on {record['data']['name']}, {record['objective']}, {done}")
+    if history:
+        best = history[record["best_epoch"] - 1]
+        say(f"  training error    {best.train_error:7.2%}")
+        if best.validation_error is not None:
+            say(f"  validation error  {best.validation_error:7.2%}")
+        if best.adversarial_error is not None:
+            within = f"{record['probe_norm']} {record['probe_eps']:.4g}"
+            say(f"  under attack      {best.adversarial_error:7.2%}  {record['probe']} within {within}")
+        if record["catastrophic_epoch"]:
+            say(f"  CATASTROPHIC OVERFITTING in epoch {record['catastrophic_epoch']}")
+        if record["label_leak_epoch"]:
+            say(f"  LABEL LEAK from epoch {record['label_leak_epoch']}: single-step numbers do not count")
+    say(f"  cost              {record['seconds']:6.1f}s  {record['updates']} updates")
+    say(f"  weights           {trained.folder}/best.safetensors (epoch {record['best_epoch']})")
+    say(f"  report            {trained.folder}/report.html")
+    if not record["complete"]:
+        say("  not complete: the same command goes on from here")
+    if audited is not None:
+        print_verdict(audited)
+
+
+def print_comparison(record: Mapping[str, Any]) -> None:
+    """Audits side by side, and what differs from the first."""
+    rows = [
+        {
+            "audit": row["name"],
+            "model": row["model"],
+            "clean": f"{row['clean_accuracy']:.1%}",
+            "robust, at most": f"{row['robust_accuracy']:.1%}",
+            "difference (95 %)": _difference(row),
+            "p": "" if row["difference"] is None else f"{row['p']:.2g}",
+            "median distance": "-" if row["median_distance"] is None else f"{row['median_distance']:.4g}",
+            "trust": row["trust"],
+        }
+        for row in record["audits"]
+    ]
+    print_table(rows)
+    click.echo(f"report  {record['report']}")
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    low, high = row["difference_interval"]
+    return f"{row['difference']:+.1%} ({low:+.1%} to {high:+.1%})"
+
+
 def print_evaluation(record: Mapping[str, Any]) -> None:
     """What one attack did, in a few lines."""
     say = click.echo
@@ -122,3 +179,11 @@ def print_evaluation(record: Mapping[str, Any]) -> None:
     say(f"  median distance   {'-' if median is None else f'{median:7.4g}'}  {record['norm']}")
     passes = record["forwards"] / record["n"], record["backwards"] / record["n"]
     say(f"  cost              {record['seconds']:6.1f}s  {passes[0]:.0f} forwards, {passes[1]:.0f} backwards an image")
+
+
+def print_explanations(explained: Explained) -> None:
+    """The finding of each explanation, and where the page is."""
+    for slug, entry in explained.record.items():
+        click.echo(f"{slug} (n = {entry['n']}, {entry['cost']:.3g} forward-equivalents an image)")
+        click.echo(f"  {entry['finding']}")
+    click.echo(f"report: {explained.folder / 'report.html'}")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import torch
 from torch import nn
 
-from foolscope.models import networks
+from foolscope.models import maxout, networks, papers, rbf, small_images, wide
 from foolscope.models.digits import train_digits
 from foolscope.models.source import Source
 
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A built-in network: images `shape` (C, H, W) in [0, 1] to `classes` logits; `weights` names files for it."""
+    """A built-in network: images `shape` (C, H, W) in [0, 1] to `classes` logits; `weights` names files for it.
+
+    `train` trains it from a seed where no weights are given; `needs` names a package without which it can't be built.
+    """
 
     build: Callable[[], nn.Module]
     shape: tuple[int, int, int]
@@ -24,6 +29,15 @@ class BuiltIn:
     what: str
     weights: tuple[str, ...] = ()
     train: Callable[[int], nn.Module] | None = None
+    needs: str = ""
+
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+
+
+def _torchvision(name: str, shape: tuple[int, int, int]) -> BuiltIn:
+    what = f"torchvision's {name} with a stem for {shape[1]}x{shape[2]} images"
+    return BuiltIn(partial(small_images.small_image, name, shape), shape, 10, what, needs="torchvision")
 
 
 MODELS: Mapping[str, BuiltIn] = MappingProxyType(
@@ -53,6 +67,28 @@ MODELS: Mapping[str, BuiltIn] = MappingProxyType(
         ),
         "mlp": BuiltIn(networks.mlp, (1, 28, 28), 10, "multilayer perceptron, 256 and 128 hidden units"),
         "cnn": BuiltIn(networks.cnn, (1, 28, 28), 10, "two convolutions with max-pooling, two linear layers"),
+        "softmax_regression": BuiltIn(papers.softmax_regression, GREY, 10, "one linear layer"),
+        "logistic_regression": BuiltIn(papers.logistic_regression, GREY, 2, "one linear layer, two classes"),
+        "maxout_240": BuiltIn(
+            maxout.maxout_mlp, GREY, 10, "maxout, 240 units of 5 pieces, twice (pylearn2's mnist_pi)"
+        ),
+        "maxout_1600": BuiltIn(partial(maxout.maxout_mlp, 1600), GREY, 10, "maxout, 1,600 units of 5 pieces, twice"),
+        "cifar10_maxout": BuiltIn(
+            maxout.maxout_conv, COLOUR, 10, "convolutional maxout (pylearn2's cifar10), for whitened images"
+        ),
+        "rbf": BuiltIn(rbf.rbf, GREY, 10, "shallow radial basis functions; logits of independent sigmoids"),
+        "rbf_cnn": BuiltIn(rbf.RbfCnn, GREY, 10, "two convolutions with an RBF head; logits of independent sigmoids"),
+        "lenet": BuiltIn(papers.lenet, GREY, 10, "LeNet-5 with ReLU and max-pooling"),
+        "svhn_lenet": BuiltIn(partial(papers.lenet, COLOUR), COLOUR, 10, "LeNet-5 for 32x32 colour images"),
+        "cifar10_wrn28_10": BuiltIn(wide.cifar10_wide, COLOUR, 10, "wide ResNet-28-10 behind its normalisation"),
+        "cifar10_wrn16_4": BuiltIn(
+            partial(wide.cifar10_wide, 16, 4), COLOUR, 10, "wide ResNet-16-4 behind its normalisation"
+        ),
+        **{f"mnist_{name}": _torchvision(name, GREY) for name in ("googlenet", "alexnet", "vgg16", "resnet18")},
+        **{
+            f"cifar10_{name}": _torchvision(name, COLOUR)
+            for name in ("googlenet", "alexnet", "vgg16", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+        },
     }
 )
 
@@ -66,8 +102,10 @@ def list_models() -> list[dict[str, object]]:
     """
     rows: list[dict[str, object]] = []
     for name, model in MODELS.items():
-        with torch.device("meta"):  # counted without allocating or drawing anything
-            parameters = sum(p.numel() for p in model.build().parameters())
+        parameters = None
+        if not model.needs or importlib.util.find_spec(model.needs) is not None:
+            with torch.device("meta"):  # counted without allocating or drawing anything
+                parameters = sum(p.numel() for p in model.build().parameters())
         rows.append(
             {
                 "name": name,

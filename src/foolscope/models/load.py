@@ -54,6 +54,7 @@ def load_model(
     std: Sequence[float] | None = None,
     device: str = "cpu",
     seed: int = 0,
+    untrained: bool = False,
 ) -> LoadedModel:
     """Build the classifier that MODEL names, load its weights and put its normalisation inside.
 
@@ -65,6 +66,7 @@ def load_model(
         std: what to divide each channel by.
         device: as torch names it.
         seed: of initial weights and of the training of `digits_cnn`; torch's own generator is left as it was.
+        untrained: the model is about to be trained: `digits_cnn` does not train itself, and nobody warns of random weights.
 
     Returns:
         The model; what it prints while it is built goes to standard error.
@@ -82,7 +84,7 @@ def load_model(
     given = normalisation(mean, std)
     state = None if weights is None else read_state(weights)
     with seeded(seed), redirect_stdout(sys.stderr):
-        source = _build(text, weights is not None, seed)
+        source = _build(text, weights is not None, seed, untrained)
     if given is not None and source.shape is not None and given.m.numel() != source.shape[0]:
         raise InputError("--mean", f"{source.shape[0]} numbers, one for each channel of {text}", given.m.numel())
     notes = source.notes + (() if state is None else fit(source.module, state))
@@ -112,9 +114,9 @@ def _device(text: str) -> torch.device:
     raise InputError("--device", "a device of this machine", text, present)
 
 
-def _build(text: str, weights: bool, seed: int) -> Source:
+def _build(text: str, weights: bool, seed: int, untrained: bool) -> Source:
     if text in MODELS:
-        return build_builtin(text, weights=weights, seed=seed)
+        return build_builtin(text, weights=weights or untrained, seed=seed)
     prefix, colon, name = text.partition(":")
     if colon and name and prefix in LIBRARIES:
         return LIBRARIES[prefix](name, pretrained=not weights)

@@ -42,7 +42,8 @@ def import_torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-def _need(package: str, prefix: str) -> None:
+def need(package: str, prefix: str) -> None:
+    """Refuses models of a package that is not installed."""
     if importlib.util.find_spec(package) is None:
         expected = f"{package} to be installed for '{prefix}:' models (pip install {package})"
         raise InputError("MODEL", expected, "a Python without it")
@@ -77,7 +78,7 @@ def _numbers(values: object) -> tuple[float, ...] | None:
 
 def build_torchvision(name: str, *, pretrained: bool) -> Source:
     """`torchvision.models.NAME`, with its default weights and their normalisation if `pretrained`."""
-    _need("torchvision", "torchvision")
+    need("torchvision", "torchvision")
     import_torchvision()
     models = importlib.import_module("torchvision.models")
     names = models.list_models(module=models)
@@ -97,8 +98,8 @@ def build_torchvision(name: str, *, pretrained: bool) -> Source:
 
 def build_timm(name: str, *, pretrained: bool) -> Source:
     """`timm.create_model(NAME)`, with its pretrained weights and their normalisation if `pretrained`."""
-    _need("timm", "timm")
-    _need("torchvision", "timm")  # which timm itself imports
+    need("timm", "timm")
+    need("torchvision", "timm")  # which timm itself imports
     import_torchvision()
     timm = importlib.import_module("timm")
     if not timm.is_model(name):
@@ -115,7 +116,7 @@ def build_timm(name: str, *, pretrained: bool) -> Source:
 
 def build_hf(name: str, *, pretrained: bool) -> Source:
     """The image classifier of a hub id or a `save_pretrained` folder; its configuration alone unless `pretrained`."""
-    _need("transformers", "hf")
+    need("transformers", "hf")
     if importlib.util.find_spec("torchvision") is not None:
         import_torchvision()  # transformers breaks on one that is installed and can't be imported
     transformers = importlib.import_module("transformers")

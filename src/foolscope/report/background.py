@@ -62,11 +62,11 @@ def settings_section(record: Record) -> Section:
     model, data, bounds = record["model"], record["data"], record["bounds"]
     box = "none: pixel values are not limited" if bounds is None else f"{bounds[0]:g} to {bounds[1]:g}"
     audit = [Fact("norm", NORMS[record["norm"]]), Fact("eps", str(record["eps_text"])), Fact("bounds", box)]
-    audit += [Fact(name.replace("_", " "), _plain(record[name])) for name in SETTINGS if name in record]
+    audit += [Fact(name.replace("_", " "), plain(record[name])) for name in SETTINGS if name in record]
     program = [
         Fact("foolscope", str(record["foolscope"])),
-        Fact("command", _plain(record["command"], " "), code=True),
-        *(Fact(name, text) for name, text in _flat(record.get("environment", {}))),
+        Fact("command", plain(record["command"], " "), code=True),
+        *(Fact(name, text) for name, text in flat(record.get("environment", {}))),
     ]
     return Section(
         slug="settings",
@@ -124,20 +124,20 @@ def notes_section(record: Record) -> Section | None:
     notes = [str(note) for note in record.get("notes", ())]
     notes += [
         f"Weaker than the default: {name}: {text}".replace(": :", ":")
-        for name, text in _flat(record.get("weaker") or {})
+        for name, text in flat(record.get("weaker") or {})
     ]
     return Section("notes", "Notes and warnings", "", figures=(Notes(tuple(notes)),)) if notes else None
 
 
-def _plain(value: object, joint: str = ", ") -> str:
+def plain(value: object, joint: str = ", ") -> str:
     """A setting as text, unrounded."""
     if isinstance(value, list | tuple):
-        return joint.join(_plain(item) for item in value)
+        return joint.join(plain(item) for item in value)
     return either(value) if value is None or isinstance(value, bool) else str(value)
 
 
-def _flat(values: object, name: str = "") -> list[tuple[str, str]]:
+def flat(values: object, name: str = "") -> list[tuple[str, str]]:
     """Nested mappings as names and texts: `{"torch": {"version": 2}}` is `torch version`, `2`."""
     if isinstance(values, Mapping):
-        return [pair for key, value in values.items() for pair in _flat(value, f"{name} {key}".strip())]
-    return [(name, _plain(values))]
+        return [pair for key, value in values.items() for pair in flat(value, f"{name} {key}".strip())]
+    return [(name, plain(values))]

@@ -1,0 +1,76 @@
+"""What users hand over, by name or as an object: data and models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foolscope.data import DataSet, from_loader, from_tensors, open_data
+from foolscope.errors import InputError
+from foolscope.models import load_model, wrap
+from foolscope.models.weights import fingerprint
+from foolscope.subject import Subject
+
+Bounds = tuple[float, float] | None
+Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
+
+
+def checked_seed(seed: int) -> None:
+    """Refuses a seed of more than 64 bits."""
+    if not -(2**63) <= seed < 2**63:
+        raise InputError("--seed", "a whole number of at most 64 bits", seed)
+
+
+def data_of(
+    data: Data,
+    samples: int | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    bounds: Bounds = (0.0, 1.0),
+) -> DataSet:
+    """The data set that a DATA text, `(images, labels)`, an iterable of batches or a `DataSet` stands for."""
+    if isinstance(data, str):
+        return open_data(data, samples=samples, resize=resize, crop=crop, bounds=bounds)
+    for option, value in (("--resize", resize), ("--crop", crop)):
+        if value is not None:
+            raise InputError(option, "nothing for images that are given as tensors", value)
+    if isinstance(data, DataSet):
+        if samples is not None and samples < 1:
+            raise InputError("--samples", "a whole number of at least 1", samples)
+        return replace(data, labels=data.labels[:samples])
+    if isinstance(data, tuple) and len(data) == 2:
+        return from_tensors(*data, bounds=bounds, samples=samples)
+    if not hasattr(data, "__iter__"):
+        expected = "a DATA text, (images, labels), a DataLoader or another iterable of batches, or a DataSet"
+        raise InputError("DATA", expected, f"a {type(data).__name__}")
+    return from_loader(data, bounds=bounds, samples=samples)
+
+
+def subject_of(
+    model: str | nn.Module,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str | None = None,
+    seed: int = 0,
+    untrained: bool = False,
+) -> Subject:
+    """The model that a MODEL text or a module stands for; `untrained`: a built-in that trains itself does not."""
+    if isinstance(model, str):
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed, untrained=untrained)
+        name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
+        file = Path(model.rpartition(":")[0])
+        source = hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
+        return Subject(loaded.module, name, loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source)
+    if not isinstance(model, nn.Module):
+        raise InputError("MODEL", "a torch.nn.Module or a MODEL text", f"a {type(model).__name__}")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    adapted = wrap(model, mean=mean, std=std)
+    return Subject(adapted, type(model).__name__, parameters, fingerprint(adapted))

@@ -1,0 +1,463 @@
+"""Document 001, a lecture after Goodfellow, Shlens & Szegedy (2015), "Explaining and Harnessing Adversarial Examples" (arXiv:1412.6572).
+
+Longer than 400 lines: a document is one file, and a third of it is the table of its claims.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foolscope import rng
+from foolscope.models import load_model
+from foolscope.oracle import Oracle
+from foolscope.reproducing import recipes
+from foolscope.reproducing.cache import Recipe, untrained
+from foolscope.reproducing.claim import Claim, Outcome, Rule, at_least, at_most, between
+from foolscope.reproducing.lab import Lab
+from foolscope.reproducing.measuring import (
+    Images,
+    confidence,
+    error,
+    fgsm,
+    fooled,
+    mean_where,
+    outputs,
+    perturb,
+    share_interval,
+    wrong,
+)
+from foolscope.untouched import untouched
+
+DOCUMENT = "001"
+PAPER = "Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572v3"
+SECONDS = {"small": "seconds", "paper": "seconds"}
+
+
+def toy(lab: Lab) -> Outcome:
+    """Ten inputs, each moved by 0.1, turn a confident no into a confident yes."""
+    weights = torch.tensor([3.0, -4, 2, -5, 4, -1, 6, -2, 3, -4])
+    model = _linear(weights)
+    image = Images(-torch.ones(1, 10), torch.zeros(1, dtype=torch.int64))
+    before = outputs(model, image.inputs).softmax(1)[0, 1]
+    after = outputs(model, perturb(model, image, fgsm(0.1))).softmax(1)[0, 1]
+    return Outcome(
+        {"probability": float(before), "probability_attacked": float(after), "l1_norm": float(weights.abs().sum())},
+        n=1,
+        substituted=(
+            "weights and input are ours, with the lecture's w.x = -2 and |w|_1 = 34, on which alone both numbers depend",
+        ),
+    )
+
+
+def best_linear_step(lab: Lab) -> Outcome:
+    """No random point of the ball raises the linearised loss as much as the sign of the gradient does."""
+    count, eps = lab.at(small=10_000, paper=100_000, tiny=500), 0.1
+    model = lab.network(recipes.small_digits(lab))
+    images = lab.images("digits:test", 120)
+    images = images.keep(~wrong(outputs(model, images.inputs), images.labels)).first(100)
+    step = (perturb(model, images, fgsm(eps)) - images.inputs).flatten(1)
+    with untouched(model):
+        oracle = Oracle(model, images.inputs, images.labels, bounds=None)
+        gradient = oracle.gradient(images.inputs, oracle.rows_all, "ce").gradient.flatten(1)
+    u = 2 * rng.uniform(0, torch.arange(count), 0, tuple(gradient.shape[1:])) - 1
+    random = eps * torch.cat([u[: count // 2], u[count // 2 :].sign()])  # half inside the ball, half its corners
+    best, ours = (gradient @ random.T).amax(1), (gradient * step).sum(1)
+    return Outcome(
+        {
+            "share_fgsm_wins": float((ours >= best).double().mean()),
+            "best_random_over_fgsm": float((best / ours).mean()),
+        },
+        n=len(images),
+        interval={"share_fgsm_wins": share_interval(float((ours >= best).double().mean()), len(images))},
+        substituted=("a fully connected network of 2 x 64 units on scikit-learn's digits; the claim names none",),
+        notes=(f"{count:,} random points of the ball of radius {eps} for each image, half of them corners",),
+    )
+
+
+def softmax_fgsm(lab: Lab) -> Outcome:
+    """FGSM on a softmax regression."""
+    return _fgsm_on(lab, recipes.softmax(lab))
+
+
+def maxout_fgsm(lab: Lab) -> Outcome:
+    """FGSM on a maxout network."""
+    return _fgsm_on(lab, recipes.maxout(lab))
+
+
+def _fgsm_on(lab: Lab, recipe: Recipe) -> Outcome:
+    images = lab.images("mnist:test")
+    model = lab.network(recipe)
+    result = fooled(model, images, fgsm())
+    by_margin = error(outputs(model, perturb(model, images, fgsm(loss="margin"))), images.labels)
+    values = result.values | {"fgsm_error_margin_loss": by_margin}
+    return Outcome(
+        values,
+        n=len(images),
+        interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
+        seeds=(recipe.seed,),
+        substituted=recipe.remarks,
+    )
+
+
+def _linear(weights: Tensor) -> nn.Module:
+    """A two-class linear model whose second logit is w.x and whose first is 0."""
+    model = nn.Linear(len(weights), 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.stack([torch.zeros_like(weights), weights]))
+    return model
+
+
+def one_photograph(lab: Lab) -> Outcome:
+    """A photograph, recognised with moderate confidence, becomes another class with near certainty at eps .007."""
+    n = lab.at(small=100, paper=1000, tiny=4)
+    images = _photographs(lab, n)
+    model = load_model("squeezenet1_0", weights="imagenet_squeezenet1_0").module
+    clean = outputs(model, images.inputs, 20)
+    right = ~wrong(clean, images.labels)
+    before = confidence(clean)
+    logits = outputs(model, perturb(model, images, fgsm(0.007), batch=20), 20)
+    after, flipped = confidence(logits), right & wrong(logits, images.labels)
+    count = int(right.sum())
+    share = float(flipped.sum()) / count
+    example = int(torch.where(flipped, after - before, -1).argmax())
+    return Outcome(
+        {
+            "flipped": share,
+            "flipped_with_more_confidence": float((flipped & (after > before)).sum()) / count,
+            "confidence_before": float(before[example]),
+            "confidence_after": float(after[example]),
+            "mean_confidence_before": mean_where(before, flipped),
+            "mean_confidence_after": mean_where(after, flipped),
+        },
+        n=count,
+        interval={"flipped": share_interval(share, count)},
+        substituted=(
+            "SqueezeNet 1.0 for GoogLeNet",
+            f"the images that it gets right among the first {n} of the ImageNet sample for the one of a panda; confidence_before and "
+            f"_after are those of number {example}, which gains most",
+        ),
+    )
+
+
+def _photographs(lab: Lab, n: int) -> Images:
+    import numpy as np
+
+    from foolscope.data import open_data
+
+    data = open_data("imagenet_sample", samples=n, crop=227)
+    return Images(data.read(np.arange(len(data))), torch.from_numpy(data.labels))
+
+
+def transfer_matrix(lab: Lab) -> Outcome:
+    """Examples made on one network fool another."""
+    images = lab.images("mnist:test")
+    models = lab.networks(recipes.zoo(lab))
+    clean = {name: error(outputs(model, images.inputs), images.labels) for name, model in models.items()}
+    series: list[dict[str, Any]] = []
+    for source, model in models.items():
+        adversarial = perturb(model, images, fgsm())
+        for target, other in models.items():
+            share = error(outputs(other, adversarial), images.labels)
+            series.append({"source": source, "target": target, "error": share, "clean_error": clean[target]})
+    crossed = [row for row in series if row["source"] != row["target"]]
+    errors = [float(row["error"]) for row in crossed]
+    return Outcome(
+        {
+            "smallest_ratio_to_clean": min(
+                float(row["error"]) / max(float(row["clean_error"]), 1e-4) for row in crossed
+            ),
+            "mean_transferred_error": sum(errors) / len(errors),
+            "smallest_transferred_error": min(errors),
+            "largest_clean_error": max(clean.values()),
+        },
+        n=len(images),
+        interval={"smallest_transferred_error": share_interval(min(errors), len(images))},
+        substituted=recipes.substituted(*recipes.zoo(lab).values()),
+        series=tuple(series),
+    )
+
+
+def along_the_sign(lab: Lab) -> Outcome:
+    """Logits along the sign of the gradient are piecewise linear in eps, and a linear model's response grows with the dimension."""
+    count = lab.at(small=200, paper=1000, tiny=20)
+    images = lab.images("mnist:test", count)
+    model = lab.network(recipes.maxout(lab))
+    right = ~wrong(outputs(model, images.inputs), images.labels)
+    images = images.keep(right)
+    direction = (perturb(model, images, fgsm(1.0, "margin")) - images.inputs).sign()
+    eps = torch.linspace(-10, 10, 81)
+    logits = torch.stack([outputs(model, images.inputs + float(e) * direction) for e in eps], 1)  # (n, 81, c)
+    sides = [_r_squared(eps[side], logits[:, side]) for side in (eps <= 0, eps >= 0)]
+    r_squared = torch.cat([side.flatten() for side in sides])
+    predicted = logits.argmax(2)
+    beyond = predicted[:, eps >= 0.5]
+    stable = (beyond == beyond[:, :1]).all(1) & (beyond[:, 0] != images.labels)
+    return Outcome(
+        {
+            "median_r_squared": float(r_squared.median()),
+            "lowest_tenth_r_squared": float(r_squared.quantile(0.1)),
+            "wrong_class_stable_to_10": float(stable.double().mean()),
+            "growth_exponent": _growth(),
+        },
+        n=len(images),
+        interval={"wrong_class_stable_to_10": share_interval(float(stable.double().mean()), len(images))},
+        substituted=recipes.maxout(lab).remarks,
+        notes=(
+            "a straight line is fitted to each logit on each side of eps = 0; growth_exponent is the slope of log(w.eta) against log(n) "
+            "for linear models of n = 10 to 10,000 weights of the same mean size",
+        ),
+        series=tuple(
+            {"eps": float(e), "class": str(k), "logit": float(logits[0, i, k])}
+            for i, e in enumerate(eps)
+            for k in range(logits.shape[2])
+        ),
+    )
+
+
+def _r_squared(x: Tensor, y: Tensor) -> Tensor:
+    """Of a straight line fitted to each column: x `(e,)`, y `(n, e, c)` -> `(n, c)`."""
+    x, y = (x - x.mean()).double()[None, :, None], (y - y.mean(1, keepdim=True)).double()
+    return (x * y).sum(1) ** 2 / ((x * x).sum(1) * (y * y).sum(1)).clamp_min(1e-300)
+
+
+def _growth() -> float:
+    sizes, growth = (10, 100, 1000, 10_000), []
+    for n in sizes:
+        weights = 2 * rng.uniform(0, torch.tensor([n]), 0, (n,))[0] - 1
+        weights *= 0.1 / weights.abs().mean()
+        image = Images(-weights.sign()[None] * 0.5, torch.zeros(1, dtype=torch.int64))
+        model = _linear(weights)
+        moved = perturb(model, image, fgsm(0.01, "margin"))
+        growth.append(float((outputs(model, moved) - outputs(model, image.inputs))[0, 1]))
+    x, y = torch.tensor(sizes).double().log(), torch.tensor(growth).double().log()
+    return float(((x - x.mean()) * y).sum() / ((x - x.mean()) ** 2).sum())
+
+
+def rbf_fgsm(lab: Lab) -> Outcome:
+    """FGSM on a shallow RBF network: wrong often, but then without confidence."""
+    recipe = recipes.rbf(lab)
+    images = lab.images("mnist:test")
+    model = lab.network(recipe)
+    clean = outputs(model, images.inputs)
+    logits = outputs(model, perturb(model, images, fgsm()))
+    was, now = wrong(clean, images.labels), wrong(logits, images.labels)
+    values = {
+        "clean_error": error(clean, images.labels),
+        "fgsm_error": error(logits, images.labels),
+        "confidence_on_mistakes": mean_where(recipes.rbf_probability(logits), now & ~was),
+        "confidence_on_clean": mean_where(recipes.rbf_probability(clean), ~was),
+        "softmax_confidence_on_mistakes": mean_where(confidence(logits), now & ~was),
+    }
+    return Outcome(
+        values,
+        n=len(images),
+        interval={key: share_interval(values[key], len(images)) for key in ("clean_error", "fgsm_error")},
+        substituted=recipe.remarks,
+    )
+
+
+def vanishing_gradients(lab: Lab) -> Outcome:
+    """With an RBF head, the gradients that reach the first layer are far smaller than with a linear head."""
+    images = lab.images("mnist:train", lab.at(small=1000, paper=1000, tiny=50))
+    recipe = {"linear": recipes.head(lab, "linear"), "rbf": recipes.head(lab, "rbf")}
+    before = {
+        name: _first_layer_gradient(untrained(each, lab.open(each.data)), images) for name, each in recipe.items()
+    }
+    after = {name: _first_layer_gradient(lab.network(each), images) for name, each in recipe.items()}
+    test = lab.images("mnist:test")
+    errors = {name: error(outputs(lab.network(each), test.inputs), test.labels) for name, each in recipe.items()}
+    return Outcome(
+        {
+            "gradient_ratio_untrained": before["rbf"] / before["linear"],
+            "gradient_ratio_trained": after["rbf"] / max(after["linear"], 1e-30),
+            "clean_error_linear_head": errors["linear"],
+            "clean_error_rbf_head": errors["rbf"],
+        },
+        n=len(images),
+        substituted=recipe["rbf"].remarks,
+        notes=("ratios are of the norm of the first layer's gradient, RBF head over linear head, mean over images",),
+    )
+
+
+def _first_layer_gradient(model: nn.Module, images: Images) -> float:
+    """Norm of the mean loss's gradient with respect to the first layer's weights, over batches of 50."""
+    first = next(p for p in model.parameters() if p.ndim > 1)
+    first.requires_grad_()
+    norms = []
+    for x, y in zip(torch.split(images.inputs, 50), torch.split(images.labels, 50), strict=True):
+        with torch.enable_grad():
+            logits = model(x)
+            loss = F.binary_cross_entropy_with_logits(logits, F.one_hot(y, logits.shape[1]).to(logits))
+        norms.append(float(torch.autograd.grad(loss, first)[0].norm()))
+    return sum(norms) / len(norms)
+
+
+def adversarial_training(lab: Lab) -> Outcome:
+    """Training on J(x) and J(x + eps sign) in equal parts makes the network resist FGSM, and does not cost clean accuracy."""
+    images = lab.images("mnist:test")
+    plain = fooled(lab.network(recipes.maxout(lab)), images, fgsm())
+    recipe = recipes.maxout(lab, "adversarial")
+    robust = fooled(lab.network(recipe), images, fgsm())
+    values = {
+        "clean_error_plain": plain.clean_error,
+        "clean_error_adversarial": robust.clean_error,
+        "fgsm_error_plain": plain.fgsm_error,
+        "fgsm_error_adversarial": robust.fgsm_error,
+        "confidence_on_mistakes_adversarial": robust.confidence_on_mistakes,
+    }
+    return Outcome(
+        values,
+        n=len(images),
+        interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
+        substituted=recipe.remarks,
+    )
+
+
+def fgsm_on_colour(lab: Lab) -> Outcome:
+    """FGSM on a convolutional maxout network in the whitened CIFAR-10 of the paper."""
+    recipe = recipes.conv_maxout(lab)
+    images = lab.images(recipes.CIFAR_TEST, lab.at(small=1000, paper=10_000, tiny=50))
+    result = fooled(lab.network(recipe), images, fgsm(0.1))
+    values = result.values
+    return Outcome(
+        values,
+        n=len(images),
+        interval={key: share_interval(values[key], len(images)) for key in ("clean_error", "fgsm_error")},
+        substituted=recipe.remarks,
+    )
+
+
+CLAIMS = (
+    Claim(
+        "L1",
+        "a step of 0.1 on ten inputs takes a logistic unit from 12 % to 80 %",
+        DOCUMENT,
+        {"probability": 0.119, "probability_attacked": 0.802},
+        "the lecture's example: w.x = -2, |w|_1 = 34",
+        Rule((*between("probability", 0.1185, 0.1195), *between("probability_attacked", 0.8015, 0.8025)), n=1),
+        SECONDS,
+        toy,
+    ),
+    Claim(
+        "L2",
+        "FGSM maximises the linearised loss in the linf ball",
+        DOCUMENT,
+        {"share_fgsm_wins": 1.0},
+        f"{PAPER}, sec. 3-4",
+        Rule((at_least("share_fgsm_wins", 1.0),), n=100),
+        SECONDS,
+        best_linear_step,
+    ),
+    Claim(
+        "L3",
+        "softmax regression at eps .25 is wrong almost always",
+        DOCUMENT,
+        {"fgsm_error": 0.999, "confidence_on_mistakes": 0.793},
+        f"{PAPER}, sec. 4",
+        Rule((at_least("fgsm_error", 0.99),), n=10_000),
+        {"small": "1 min", "paper": "1 min"},
+        softmax_fgsm,
+    ),
+    Claim(
+        "L4",
+        "a maxout network at eps .25 is wrong on 89 % of the images, and confident",
+        DOCUMENT,
+        {"fgsm_error": 0.894, "confidence_on_mistakes": 0.976},
+        f"{PAPER}, sec. 4 (the lecture's eps of .255 is a slip)",
+        Rule(
+            (
+                at_most("clean_error", 0.015),
+                *between("fgsm_error", 0.844, 0.944),
+                *between("confidence_on_mistakes", 0.926, 1.0),
+            ),
+            n=10_000,
+        ),
+        {"small": "5 min", "paper": "3 min on a GPU"},
+        maxout_fgsm,
+    ),
+    Claim(
+        "L5",
+        "convolutional maxout on whitened CIFAR-10 at eps .1 is wrong on 87 % of the images",
+        DOCUMENT,
+        {"fgsm_error": 0.8715, "confidence_on_mistakes": 0.966},
+        f"{PAPER}, sec. 4 (the lecture's eps of .15 is a slip)",
+        Rule((*between("fgsm_error", 0.8215, 0.9215), *between("confidence_on_mistakes", 0.916, 1.0)), n=1000),
+        {"small": "20 min, a narrower net", "paper": "2 h on a GPU"},
+        fgsm_on_colour,
+    ),
+    Claim(
+        "L6",
+        "eps .007 turns a photograph recognised with 58 % into another class with 99 %",
+        "001, 003",
+        {"confidence_before": 0.577, "confidence_after": 0.993},
+        f"{PAPER}, fig. 1",
+        Rule((at_least("flipped", 0.5), at_least("confidence_after", 0.99)), n=50),
+        {"small": "1 min", "paper": "5 min"},
+        one_photograph,
+    ),
+    Claim(
+        "L7",
+        "examples made on one network fool others",
+        "001, 004",
+        {"mean_transferred_error": None},
+        f"{PAPER}, sec. 8",
+        Rule((at_least("smallest_ratio_to_clean", 3),), n=10_000),
+        {"small": "15 min", "paper": "30 min"},
+        transfer_matrix,
+    ),
+    Claim(
+        "L8",
+        "logits are piecewise linear along the sign of the gradient; the response grows with the dimension",
+        DOCUMENT,
+        {"growth_exponent": 1.0, "median_r_squared": None},
+        f"{PAPER}, sec. 3 and fig. 4",
+        Rule((at_least("median_r_squared", 0.98), *between("growth_exponent", 0.99, 1.01)), n=100),
+        {"small": "1 min after L4", "paper": "1 min after L4"},
+        along_the_sign,
+    ),
+    Claim(
+        "L9",
+        "a shallow RBF network is not confident when it is fooled",
+        DOCUMENT,
+        {"fgsm_error": 0.554, "confidence_on_mistakes": 0.012, "confidence_on_clean": 0.606},
+        f"{PAPER}, sec. 7",
+        Rule((at_most("confidence_on_mistakes", 0.2, of="confidence_on_clean"),), n=10_000),
+        {"small": "3 min", "paper": "2 min on a GPU"},
+        rbf_fgsm,
+    ),
+    Claim(
+        "L10",
+        "gradients vanish behind an RBF head",
+        DOCUMENT,
+        {"gradient_ratio_untrained": None, "gradient_ratio_trained": None},
+        f'{PAPER}, sec. 7 ("RBF networks are difficult to train"); no number',
+        Rule((at_most("gradient_ratio_untrained", 0.1),), n=1000),
+        {"small": "3 min", "paper": "2 min on a GPU"},
+        vanishing_gradients,
+    ),
+    Claim(
+        "L11",
+        "adversarial training brings the FGSM error down and does not cost clean accuracy",
+        "001, 004",
+        {
+            "clean_error_plain": 0.0094,
+            "clean_error_adversarial": 0.0084,
+            "fgsm_error_plain": 0.894,
+            "fgsm_error_adversarial": 0.179,
+        },
+        f"{PAPER}, sec. 6",
+        Rule(
+            (
+                at_most("fgsm_error_adversarial", 0.25),
+                at_most("clean_error_adversarial", 1, of="clean_error_plain"),
+            ),
+            n=10_000,
+        ),
+        {"small": "20 min", "paper": "10 min on a GPU"},
+        adversarial_training,
+    ),
+)

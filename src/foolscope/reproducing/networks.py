@@ -1,0 +1,89 @@
+"""The claims' networks by name, for images of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from foolscope.models import papers
+from foolscope.models.maxout import maxout_conv, maxout_mlp
+from foolscope.models.rbf import Rbf
+from foolscope.models.rbf import rbf as rbf_of
+
+Shape = Sequence[int]
+
+
+def linear(shape: Shape, classes: int) -> nn.Module:
+    """Logistic (two classes) or softmax regression."""
+    return papers.softmax_regression(math.prod(shape), classes)
+
+
+def mlp(shape: Shape, classes: int, *, width: int, depth: int) -> nn.Module:
+    """`depth` hidden layers of `width` rectified units."""
+    return papers.fully_connected([width] * depth, math.prod(shape), classes)
+
+
+def cnn(shape: Shape, classes: int, *, width: int) -> nn.Module:
+    """Two convolutions and a hidden layer."""
+    return papers.convolutional([width, 2 * width], 8 * width, shape=(shape[0], shape[1], shape[2]), classes=classes)
+
+
+def maxout(shape: Shape, classes: int, *, units: int) -> nn.Module:
+    """Two maxout layers of `units` with five pieces each."""
+    return maxout_mlp(units, inputs=math.prod(shape), classes=classes)
+
+
+def rbf(shape: Shape, classes: int) -> nn.Module:
+    """One unit of a diagonal quadratic form for each class."""
+    return rbf_of(math.prod(shape), classes)
+
+
+class Headed(nn.Module):
+    """The same small convolutional body under a linear head or one of RBF units."""
+
+    def __init__(self, shape: Shape, classes: int, kind: str, features: int = 64) -> None:
+        super().__init__()
+        self.body = papers.convolutional([16, 32], shape=(shape[0], shape[1], shape[2]), classes=features)
+        self.head = Rbf(features, classes) if kind == "rbf" else nn.Linear(features, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images to logits `(b, classes)`."""
+        logits: Tensor = self.head(torch.sigmoid(self.body(inputs)))
+        return logits
+
+
+def lenet(shape: Shape, classes: int) -> nn.Module:
+    """LeNet-5 for images of up to 32x32."""
+    return papers.lenet((shape[0], shape[1], shape[2]), classes)
+
+
+def googlenet(shape: Shape, classes: int) -> nn.Module:
+    """Torchvision's GoogLeNet with a stem for small images."""
+    from foolscope.models.small_images import small_image
+
+    model: nn.Module = small_image("googlenet", (shape[0], shape[1], shape[2]), classes)
+    return model
+
+
+def conv_maxout(shape: Shape, classes: int) -> nn.Module:
+    """The convolutional maxout network for whitened CIFAR-10."""
+    return maxout_conv(classes)
+
+
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "linear": linear,
+        "mlp": mlp,
+        "cnn": cnn,
+        "maxout": maxout,
+        "conv_maxout": conv_maxout,
+        "rbf": rbf,
+        "headed": Headed,
+        "lenet": lenet,
+        "googlenet": googlenet,
+    }
+)

@@ -1,0 +1,170 @@
+"""`docs/results.md` and `docs/hardened.md`, written from the records alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foolscope.reproducing.claim import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, Record
+from foolscope.reproducing.figures import FIGURES, FILTERS, as_svg, filters_png, specification
+from foolscope.store import replacing
+
+PICTURES = Path("images") / "results"  # beside the pages
+HARDENED = "H1"
+ROWS = 30  # of a series that has no figure, at most, to stand on the page as a table
+WORDS = {REPRODUCED: "reproduced", NOT_REPRODUCED: "**not reproduced**", NOT_RUN: "not run"}
+WRITTEN = "<!-- Written by `foolscope reproduce --pages docs` from results/*.json: change those, not this. -->"
+
+
+def results_page(claims: Sequence[Claim], records: Sequence[Record]) -> str:
+    """Every claim with what it says, what was measured, and the verdict of its rule."""
+    known = {record.id: record for record in records}
+    claims = [claim for claim in claims if claim.id != HARDENED]
+    count = {word: sum(_verdict(claim, known) == word for claim in claims) for word in WORDS}
+    lines = [
+        WRITTEN,
+        "",
+        "# The papers' claims, measured",
+        "",
+        f"{len(claims)} claims: {count[REPRODUCED]} reproduced, {count[NOT_REPRODUCED]} not reproduced, {count[NOT_RUN]} not run.",
+        "Each has a rule that was stated before it was measured, and the verdict looks at nothing else. Where a document gives no number,",
+        "the cell under *claimed* stays empty. An image that a network gets wrong without any attack is left alone and counts as an error;",
+        "intervals are 95 %. `small` is a stated, smaller version for two cores; what it changes stands under *Substituted*.",
+        "",
+        "| id | claim | verdict | n | scale |",
+        "| --- | --- | --- | ---: | --- |",
+    ]
+    for claim in claims:
+        record = known.get(claim.id)
+        n, scale = (f"{record.n:,}" if record.n else "", record.scale) if record else ("", "")
+        lines.append(
+            f"| [{claim.id}](#{claim.id.lower()}) | {_cell(claim.title)} | {WORDS[_verdict(claim, known)]} | {n} | {scale} |"
+        )
+    for claim in claims:
+        lines += [
+            "",
+            f"## {claim.id}",
+            "",
+            f"{_sentence(claim.title)} Document {claim.seed_document}; {claim.source}.",
+            "",
+        ]
+        lines += _details(claim, known.get(claim.id))
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(claim: Claim, known: Mapping[str, Record]) -> str:
+    return known[claim.id].verdict if claim.id in known else NOT_RUN
+
+
+def _details(claim: Claim, record: Record | None) -> list[str]:
+    if record is None:
+        return [f"Not run. Rule: {claim.rule}. Cost: {_costs(claim)}."]
+    notes = [str(note) for note in record.measured.get("notes", ())]
+    lines = [f"Rule: {record.rule}. **Verdict: {record.verdict}** ({record.scale} scale)."]
+    if record.verdict == NOT_RUN and not _values(record):
+        return [*lines, "", f"{' '.join(_sentence(note) for note in notes)} Cost: {_costs(claim)}."]
+    lines += ["", "| value | claimed | measured | 95 % |", "| --- | ---: | ---: | --- |"]
+    for key in dict.fromkeys([*record.claimed, *_values(record)]):
+        low_high = record.interval.get(key)
+        interval = f"{_number(low_high[0])} to {_number(low_high[1])}" if low_high else ""
+        lines.append(
+            f"| {key} | {_number(record.claimed.get(key))} | {_number(record.measured.get(key))} | {interval} |"
+        )
+    if record.id in FIGURES and record.measured.get("series"):
+        lines += ["", f"![{FIGURES[record.id].alt}]({(PICTURES / f'{record.id}.svg').as_posix()})"]
+    elif record.id == FILTERS and record.measured.get("series"):
+        lines += [
+            "",
+            f"![First-layer filters, a row a network: plain, adversarial]({(PICTURES / f'{FILTERS}.png').as_posix()})",
+        ]
+    elif 0 < len(series := record.measured.get("series", ())) <= ROWS:
+        lines += ["", f"| {' | '.join(series[0])} |", f"|{' --- |' * len(series[0])}"]
+        lines += [f"| {' | '.join(_number(value) for value in row.values())} |" for row in series]
+    if record.substituted:
+        lines += ["", "Substituted:", "", *(f"- {text}" for text in record.substituted)]
+    if notes:
+        lines += ["", *(_sentence(note) for note in notes)]
+    seeds = ", ".join(map(str, record.seeds))
+    lines += [
+        "",
+        f"n = {record.n:,}; seeds {seeds}; {record.seconds:,.0f} s with training, {_hardware(record)}; `{record.command}`.",
+    ]
+    return lines
+
+
+def hardened_page(records: Sequence[Record]) -> str:
+    """The audit of each hardened network beside its FGSM number; empty where there is no such record."""
+    record = next((record for record in records if record.id == HARDENED), None)
+    if record is None or not record.measured.get("series"):
+        return ""
+    lines = [
+        WRITTEN,
+        "",
+        "# How much of the papers' robustness survives a modern attack?",
+        "",
+        f"{record.n:,} MNIST test images, linf eps 0.25, box [0, 1]. *FGSM* is the accuracy after one step on cross-entropy, as the papers",
+        "have it. *Audit* is what `foolscope audit` leaves standing, an upper bound on the robust accuracy; *survives* is audit over FGSM.",
+        "",
+        "| network | clean | FGSM | audit | 95 % | survives | median distance | trust |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    for row in record.measured["series"]:
+        survives = row["robust_accuracy"] / row["fgsm_accuracy"] if row["fgsm_accuracy"] else math.nan
+        trust = row["trust"] + (f" ({row['reasons']})" if row["reasons"] else "")
+        lines.append(
+            f"| {row['network']} | {row['clean_accuracy']:.1%} | {row['fgsm_accuracy']:.1%} | {row['robust_accuracy']:.1%} | "
+            f"{row['low']:.1%} to {row['high']:.1%} | {survives:.0%} | {_number(row['median_distance'])} | {trust} |"
+        )
+    if record.substituted:
+        lines += ["", "Networks:", "", *(f"- {text}" for text in record.substituted)]
+    lines += ["", *(_sentence(str(note)) for note in record.measured.get("notes", ()))]
+    lines += ["", f"{record.seconds:,.0f} s with training, {_hardware(record)}; `{record.command}`."]
+    return "\n".join(lines) + "\n"
+
+
+def write_pages(claims: Sequence[Claim], records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
+    """Writes both pages and their pictures; the paths written."""
+    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+    texts = {"results.md": results_page(claims, records), "hardened.md": hardened_page(records)}
+    written = {folder / name: text.encode() for name, text in texts.items()}
+    for record in records:
+        rows = record.measured.get("series")
+        if record.id in FIGURES and rows:
+            written[folder / PICTURES / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], rows)).encode()
+        elif record.id == FILTERS and rows:
+            written[folder / PICTURES / f"{FILTERS}.png"] = filters_png(rows)
+    for path, content in written.items():
+        if content:
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+    return tuple(path for path, content in written.items() if content)
+
+
+def _values(record: Record) -> list[str]:
+    return [key for key in record.measured if key not in ("notes", "series")]
+
+
+def _number(value: Any) -> str:
+    """A value as a cell: four significant digits, empty for what is not known."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _costs(claim: Claim) -> str:
+    return "; ".join(f"{scale}: {cost}" for scale, cost in claim.cost.items())
+
+
+def _hardware(record: Record) -> str:
+    cpu, gpu = record.hardware.get("cpu"), record.hardware.get("gpu")
+    return str(gpu or cpu)

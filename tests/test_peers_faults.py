@@ -36,12 +36,9 @@ EPS = {"linf": 0.1, "l2": 0.6, "l1": 2.5, "l0": 3}
 HAS_STEPS = [case for case in ROWS if "steps" in inspect.signature(case[0].function).parameters]
 
 
-def each(cases, fails=()):
-    marks = {case: pytest.mark.xfail(strict=True, reason=reason) for case, reason in dict(fails).items()}
-    names = [(row, norm, (row.name, norm)) for row, norm in cases]
+def each(cases):
     return pytest.mark.parametrize(
-        ("row", "norm"),
-        [pytest.param(row, norm, id="-".join(name), marks=marks.get(name, ())) for row, norm, name in names],
+        ("row", "norm"), [pytest.param(row, norm, id=f"{row.name}-{norm}") for row, norm in cases]
     )
 
 
@@ -116,7 +113,7 @@ def check_finds(done):
     assert done.record["fooled"] >= 0.99 * done.record["n"], "the clean image instead of an answer"
 
 
-@each(MINIMAL, fails={("fmn", "l0"): "finds nothing for some digits"})
+@each(MINIMAL)
 def test_pf2_no_clean_image_instead_of_an_answer(row, norm, evaluated):
     check_finds(evaluated(row, norm))
 

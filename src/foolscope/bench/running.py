@@ -62,9 +62,12 @@ def run_benchmarks(
         return {"copies": [asdict(row) for row in timed]}, copied.markdown(timed)
     if not peers and autoattack is None:
         from foolscope.bench import speed
+        from foolscope.bench.training import training_table
 
         measured = speed.speed_table(network or None)
-        return {"rows": [asdict(row) for row in measured]}, speed.markdown(measured)
+        learned = [] if network else training_table()
+        text = "\n\n".join(speed.markdown(rows) for rows in (measured, learned) if rows)
+        return {"rows": [asdict(row) for row in measured], "training": [asdict(row) for row in learned]}, text
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
     content: dict[str, Any] = {"environment": _where()}
     texts = [_line(content["environment"])]

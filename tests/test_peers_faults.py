@@ -264,12 +264,8 @@ def check_scale(right, text, norm, allowed=0, dtype=torch.float64):
 @each([case for case in ROWS if case[0].kind != "control"])
 def test_pf5_logits_times_a_hundred_change_no_verdict(row, norm, right):
     # step_ll has cross-entropy by definition: another scale is a slightly other direction, but none that vanishes
-    text = (
-        row.name
-        + (":radii=3" if row.name == "minimal" else "")
-        + (":steps=20" if (row, norm) in HAS_STEPS else "")
-        + (",rounds=1" if row.name == "hybrid" else "")
-    )
+    short = {"minimal": ":radii=3", "hybrid": ":steps=20,rounds=1", "equal_footing": ":steps=100"}
+    text = row.name + short.get(row.name, ":steps=20" if (row, norm) in HAS_STEPS else "")
     check_scale(right, text, norm, allowed=2 if row.name == "step_ll" else 0)
 
 

@@ -20,7 +20,7 @@ from foolscope.untouched import HOOKS
 FOLDED, CHANNELS_LAST = "folded", "channels-last"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-DEEP = 8  # convolutions from which channels-last pays on a processor: 19 and 26 gain by it, 2 lose (docs/benchmarks.md)
+DEEP = 8  # convolutions from which channels-last pays on a processor: a network of 19 gains by it, one of 2 loses (docs/benchmarks.md)
 ROUNDING = 1e-9  # relative difference of logits and gradients in float64
 
 

@@ -259,6 +259,16 @@ def test_a_broken_gradient_is_that_of_its_image_alone():
     assert oracle.state.tolist() == [OK] * 4
 
 
+@pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
+def test_gradients_where_the_caller_has_switched_them_off(loss):
+    model, inputs, labels = problem()
+    with torch.no_grad():
+        quiet = Oracle(model, inputs, labels).gradient(inputs, torch.arange(len(inputs)), loss)
+    loud = Oracle(model, inputs, labels).gradient(inputs, torch.arange(len(inputs)), loss)
+    assert torch.equal(quiet.gradient, loud.gradient)
+    assert bool((quiet.gradient != 0).any())
+
+
 def test_slope_is_the_finite_difference():
     model, inputs, labels = problem(dtype=torch.float64)
     oracle = Oracle(model, inputs, labels)

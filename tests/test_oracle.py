@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 import foolscope
 from foolscope.attacks import ATTACKS, bind
@@ -34,7 +35,10 @@ def watched(model: nn.Module) -> Iterator[Rows]:
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
 
     def forwards(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        rows.forwards += len(args[0])
+        forward_mode = (
+            unpack_dual(args[0]).tangent is not None
+        )  # carries a derivative along, which counts as a second forward
+        rows.forwards += len(args[0]) * (2 if forward_mode else 1)
 
     def backwards(module: nn.Module, grad_input: object, grad_output: tuple[Tensor]) -> None:
         rows.backwards += len(grad_output[0])

@@ -274,6 +274,84 @@ def test_slope_is_the_finite_difference():
     assert int((oracle.forwards - before).sum()) == 6
 
 
+class Attentive(nn.Module):
+    """A tiny transformer layer, whose fast path has no forward-mode derivative, and attention by itself."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.embed, self.head, self.kind = nn.Linear(4, 8), nn.Linear(8, 5), kind
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.flatten(1).unflatten(1, (-1, 4)))
+        if self.kind == "multihead":
+            tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        elif self.kind == "layer":
+            tokens = self.layer(tokens)
+        else:
+            tokens = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+        return self.head(tokens).mean(1)
+
+
+class OwnBackward(torch.autograd.Function):
+    """tanh with a backward of its own, which forward mode knows nothing of."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return g * (1 - ctx.saved_tensors[0].tanh() ** 2)
+
+
+class NoForwardMode(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Curved()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(OwnBackward.apply(x))
+
+
+@pytest.mark.parametrize("kind", ["multihead", "layer", "plain"])
+def test_slope_of_attention(kind: str):
+    torch.manual_seed(0)
+    model = Attentive(kind).eval().requires_grad_(False)
+    inputs, direction = random_images(3), random_images(3, seed=5) - 0.5
+    _, slope = Oracle(model, inputs, torch.zeros(3, dtype=torch.int64)).slope(inputs, torch.arange(3), direction)
+    exact, x, d, h = model.double(), inputs.double(), direction.double(), 1e-6
+    numeric = (exact(x + h * d) - exact(x - h * d)) / (2 * h)
+    torch.testing.assert_close(slope.double(), numeric, rtol=1e-4, atol=1e-6)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_slope_without_forward_mode():
+    model = NoForwardMode().double().requires_grad_(False)
+    inputs, direction = random_images(4, dtype=torch.float64), random_images(4, dtype=torch.float64, seed=5) - 0.5
+    oracle = Oracle(model, inputs, torch.zeros(4, dtype=torch.int64))
+    rows, h = torch.tensor([0, 2]), 1e-6
+    x, d = inputs[rows], direction[rows]
+    logits, slope = oracle.slope(x, rows, d)
+    torch.testing.assert_close(logits, model(x))
+    torch.testing.assert_close(slope, (model(x + h * d) - model(x - h * d)) / (2 * h), rtol=1e-6, atol=1e-8)
+    assert (oracle.forwards.tolist(), oracle.backwards.tolist()) == ([1, 0, 1, 0], [2, 0, 2, 0])
+    assert not slope.requires_grad
+
+
+def test_slope_of_a_model_that_raises_is_the_models_error():
+    class Raises(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("out of order")
+
+    inputs = random_images(2)
+    oracle = Oracle(Raises(), inputs, torch.zeros(2, dtype=torch.int64), clean=torch.zeros(2, 3))
+    with pytest.raises(ForeignError, match="out of order"):
+        oracle.slope(inputs, torch.arange(2), inputs)
+
+
 # -- scale of the logits ----------------------------------------------------------------------------------------------
 
 

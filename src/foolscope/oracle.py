@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foolscope.errors import InputError
+from foolscope.errors import ForeignError, InputError
 from foolscope.foreign import foreign_code
 from foolscope.losses import LOSSES, Loss, get_loss, margin, margin_base, margin_slope
 from foolscope.tally import NOT_FINITE, OK, ZERO, Tally
@@ -219,19 +219,43 @@ class Oracle:
         return other
 
     def aimed(self, classes: Tensor) -> Oracle:
-        """The same images, counts and margins with gradients that lead to these classes `(b,)`: any wrong class is still a success."""
+        """The same images, counts and margins with gradients that lead to these classes `(b,)`: any wrong class is still a success.
+
+        With targets, every gradient leads to them already.
+        """
+        if self.targets is not None:
+            return self
         other = copy.copy(self)
         other._aim, other._seen = classes, None
         return other
 
     def slope(self, x: Tensor, rows: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and their directional derivative, both `(r, c)`, by forward-mode differentiation; counted as two forwards."""
+        """Logits and their directional derivative, both `(r, c)`, whatever the number of classes.
+
+        By forward-mode differentiation, counted as two forwards. Where an operation of the model has none (a function with a backward of
+        its own, say), by differentiating the backward pass: one forward and two backwards.
+        """
+        try:
+            with _forward_mode():
+                answer: tuple[Tensor, Tensor] = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
+        except ForeignError as error:
+            if not isinstance(error.__cause__, RuntimeError):  # NotImplementedError is one
+                raise
+            return self._slope_twice_back(x, rows, direction)
         self._tally.add(rows, forwards=2)
-        with torch.no_grad(), warnings.catch_warnings():
-            # torch's own, once, when it loads its forward-mode rules
-            warnings.filterwarnings("ignore", r"`torch\.jit\.script` is (deprecated|not supported)", DeprecationWarning)
-            logits, slope = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
-        return logits, slope
+        return answer
+
+    def _slope_twice_back(self, x: Tensor, rows: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """J d as the derivative of J^T v, which is linear in v, along d."""
+        x, logits = self._trace(x, rows)
+        if not logits.requires_grad:
+            return logits, torch.zeros_like(logits)
+        self._tally.add(rows, backwards=2)
+        with foreign_code(), torch.enable_grad():
+            v = torch.zeros_like(logits, requires_grad=True)
+            (back,) = torch.autograd.grad(logits, x, v, create_graph=True, materialize_grads=True)
+            (slope,) = torch.autograd.grad(back, v, direction, materialize_grads=True)
+        return logits.detach(), slope
 
     def _trace(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The input as a leaf, and its logits with their graph."""
@@ -282,7 +306,7 @@ class Oracle:
         flat = gradient.flatten(1)
         finite, dead = torch.isfinite(flat).all(1), (flat == 0).all(1)
         self._tally.note(rows, torch.where(finite, dead.to(torch.int8), NOT_FINITE))
-        if not loss.homogeneous and not self._warned and bool(dead.any()):
+        if loss.name == "ce" and not self._warned and bool(dead.any()):
             self._warned = True
             warnings.warn(
                 f"loss={loss.name}: its gradient is exactly zero for {int(dead.sum())} of {len(dead)} images (it underflows on confident "
@@ -298,6 +322,22 @@ class Oracle:
             came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError("MODEL", f"logits of shape ({len(x)}, classes)", str(came))
         return logits
+
+
+@contextmanager
+def _forward_mode() -> Iterator[None]:
+    """Kernels that have a forward-mode derivative: attention by its formula, without PyTorch's fast paths."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # torch's own, once, when it loads its forward-mode rules
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is (deprecated|not supported)", DeprecationWarning)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _healthy(gradient: Tensor) -> bool:

@@ -24,6 +24,7 @@ WORK = "work"
 FILES = (  # what runs leave
     "audit.json",
     "attack.json",
+    "explain.json",
     "samples.parquet",
     "adversarial.safetensors",
     "report.html",

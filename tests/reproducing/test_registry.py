@@ -12,6 +12,7 @@ EXPECTED = [
     *(f"L{k}" for k in range(1, 12)),
     *(f"P{k}" for k in range(1, 12)),
     *(f"R{k}" for k in range(1, 9)),
+    *(f"C{k}" for k in range(7, 13)),
     "C14",
     "C15",
     "C16",

@@ -18,6 +18,7 @@ from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of, wilson
 from foolscope.auditing.trust import Check, blind_share, check_trust
 from foolscope.environment import environment
+from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
 from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
@@ -122,16 +123,22 @@ def run_audit(
         progress=progress,
     ) as run:
         case, ledger = run.case, run.ledger
-        for step in steps:
+        for number, step in enumerate(steps):
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
-            run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=seed), tried)
+            own_seed = seed + (number << 32)  # a stage is not to start where the one before has been
+            run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=own_seed), tried)
         complete = all(stage.finished for stage in ledger.stages)
         if complete:
-            gradient_stages = [step.name for step in steps if step.gradient]
-            checks = check_trust(case, ledger, probabilities=run.probabilities, gradient_stages=gradient_stages)
+            gradients, outputs = (
+                [step.name for step in steps if step.sees == seen] for seen in ("gradients", "outputs")
+            )
+            checks = check_trust(
+                case, ledger, probabilities=run.probabilities, gradient_stages=gradients, black_box_stages=outputs
+            )
             tiles = make_gallery(case, ledger)
+            explanations = explain_audit(case, ledger)
         else:
-            checks, tiles = (_incomplete(ledger, len(steps)),), ()
+            checks, tiles, explanations = (_incomplete(ledger, len(steps)),), (), {}
     columns = sample_columns(case, ledger)
     record = {
         "schema": SCHEMA,
@@ -155,7 +162,7 @@ def run_audit(
         "trust": _trust(case, ledger, checks, run.probabilities),
         "notes": list(dict.fromkeys(run.notes)),
     }
-    return _write(store, case, ledger, record, columns, tiles)
+    return _write(store, case, ledger, record, columns, tiles, explanations)
 
 
 def _incomplete(ledger: Ledger, steps: int) -> Check:
@@ -218,14 +225,22 @@ def _trust(case: Case, ledger: Ledger, checks: Sequence[Check], probabilities: b
 
 
 def _write(
-    store: Store, case: Case, ledger: Ledger, record: dict[str, Any], columns: Columns, tiles: tuple[Tile, ...]
+    store: Store,
+    case: Case,
+    ledger: Ledger,
+    record: dict[str, Any],
+    columns: Columns,
+    tiles: tuple[Tile, ...],
+    explanations: dict[str, Any],
 ) -> Audit:
     from foolscope.report.audit import render_audit
 
     write_samples(store.folder / "samples.parquet", columns)
     write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
     with replacing(store.folder / "report.html") as path:
-        path.write_text(render_audit(record, columns, case.data.classes, tiles))
+        path.write_text(render_audit(record, columns, case.data.classes, tiles, explanations))
+    if explanations:
+        write_json(store.folder / "explain.json", explanations)
     write_json(store.folder / "audit.json", record)
     if record["complete"]:
         store.finish()

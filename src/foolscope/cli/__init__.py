@@ -90,6 +90,38 @@ def attack(as_json: bool, bounds: Any, **options: Any) -> int:
 
 
 @cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--only", metavar="SLUG,...", help="Only these explanations.")
+@click.option(
+    "--effort",
+    type=choice(EFFORTS),
+    default="standard",
+    show_default=True,
+    help="Of the attack held against predictions.",
+)
+@click.option("--out", default="foolscope-explain", show_default=True, help="Folder for the files.")
+@taking(RUN_OPTIONS)
+def explain(as_json: bool, bounds: Any, **options: Any) -> int:
+    """Why is MODEL fooled where it is on DATA? Predictions from a few cheap passes, beside what attacks find.
+
+    Writes explain.json and report.html. The same command again goes on where it stopped.
+
+    Example: foolscope explain digits_cnn digits --eps 0.1 --only logit_gaps
+    """
+    from foolscope import api
+    from foolscope.cli.printing import print_explanations, print_json, showing
+
+    with showing() as progress:
+        result = api.explain(bounds=_box(bounds), command=_command(), progress=progress, **options)
+    if as_json:
+        print_json(result.record)
+    else:
+        print_explanations(result)
+    return DONE
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("model")
 @click.argument("data")

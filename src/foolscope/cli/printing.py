@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from foolscope.auditing.run import Audit
+    from foolscope.explaining.run import Explained
     from foolscope.ledger import Progress
     from foolscope.training import Trained
 
@@ -143,7 +144,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
     """Audits side by side, and what differs from the first."""
     rows = [
         {
-            "audit": row["folder"],
+            "audit": row["name"],
             "model": row["model"],
             "clean": f"{row['clean_accuracy']:.1%}",
             "robust, at most": f"{row['robust_accuracy']:.1%}",
@@ -178,3 +179,11 @@ def print_evaluation(record: Mapping[str, Any]) -> None:
     say(f"  median distance   {'-' if median is None else f'{median:7.4g}'}  {record['norm']}")
     passes = record["forwards"] / record["n"], record["backwards"] / record["n"]
     say(f"  cost              {record['seconds']:6.1f}s  {passes[0]:.0f} forwards, {passes[1]:.0f} backwards an image")
+
+
+def print_explanations(explained: Explained) -> None:
+    """The finding of each explanation, and where the page is."""
+    for slug, entry in explained.record.items():
+        click.echo(f"{slug} (n = {entry['n']}, {entry['cost']:.3g} forward-equivalents an image)")
+        click.echo(f"  {entry['finding']}")
+    click.echo(f"report: {explained.folder / 'report.html'}")

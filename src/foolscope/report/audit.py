@@ -9,6 +9,7 @@ from foolscope.report.background import notes_section, reading_section, settings
 from foolscope.report.charts import accuracy_at, curve_chart, wilson
 from foolscope.report.columns import Column as SampleColumn
 from foolscope.report.columns import Samples, read_samples
+from foolscope.report.explanations import explanation_sections
 from foolscope.report.gallery import Tile
 from foolscope.report.pictures import classes_section, gallery_section, images_section
 from foolscope.report.render import render_page
@@ -25,7 +26,11 @@ INCOMPLETE = (
 
 
 def render_audit(
-    record: Record, samples: Mapping[str, SampleColumn], classes: Sequence[str], gallery: Sequence[Tile]
+    record: Record,
+    samples: Mapping[str, SampleColumn],
+    classes: Sequence[str],
+    gallery: Sequence[Tile],
+    explanations: Record | None = None,
 ) -> str:
     """The report of an audit, one self-contained HTML file.
 
@@ -34,17 +39,22 @@ def render_audit(
         samples: the columns of `samples.parquet`.
         classes: the names of the classes, by label; a class beyond its end goes by its number.
         gallery: the images to show.
+        explanations: `explain.json`, parsed, where there is one.
 
     Returns:
         HTML; nothing in it is loaded from anywhere.
     """
     model, data = record["model"]["name"], record["data"]["name"]
-    sections = audit_sections(record, samples, classes, gallery)
+    sections = audit_sections(record, samples, classes, gallery, explanations)
     return render_page(f"{model} on {data}", "Robustness audit", sections)
 
 
 def audit_sections(
-    record: Record, samples: Mapping[str, SampleColumn], classes: Sequence[str], gallery: Sequence[Tile]
+    record: Record,
+    samples: Mapping[str, SampleColumn],
+    classes: Sequence[str],
+    gallery: Sequence[Tile],
+    explanations: Record | None = None,
 ) -> list[Section]:
     """The sections, the verdict first; where it is suspicious, the trust checks follow. Arguments as for `render_audit`."""
     table = read_samples(samples, record["norm"])
@@ -54,6 +64,7 @@ def audit_sections(
         gallery_section(record, classes, gallery),
         classes_section(record, table, classes),
         images_section(record, table, classes, gallery),
+        *explanation_sections(explanations or {}),
         stages_section(record),
         settings_section(record),
         reading_section(record),

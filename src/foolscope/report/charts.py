@@ -128,10 +128,16 @@ def curve_chart(record: Mapping[str, Any]) -> dict[str, Any]:
     parts = {"band": band, "curve": line, "audited_rule": rule, "clean": clean[0], "clean_text": clean[1]}
     parts |= {"audited": audited[0], "audited_text": audited[1], "reading": dot, "target": targets}
     chart = alt.layer(*(part.properties(name=name) for name, part in parts.items()))
-    chart = chart.properties(width="container", height=HEIGHT).configure_view(stroke=None)
+    return finished(chart)
+
+
+def finished(chart: Any, height: int = HEIGHT) -> dict[str, Any]:
+    """A chart of ours as a Vega-Lite specification: as wide as the page, without a frame, texts in the page's sizes."""
+    chart = chart.properties(width="container", height=height).configure_view(stroke=None)
     spec: dict[str, Any] = (
         chart.configure(font=FONT, background="transparent", aria=False)
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", titlePadding=10)
+        .configure_legend(labelFontSize=12, labelLimit=0)
         .to_dict()
     )
     return spec

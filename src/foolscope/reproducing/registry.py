@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from foolscope.errors import InputError
-from foolscope.reproducing import cubuk, goodfellow, hardened, lecture, report_2021
+from foolscope.reproducing import cubuk, cubuk_response, goodfellow, hardened, lecture, report_2021
 from foolscope.reproducing.claim import Claim
 
-FILES = (lecture, goodfellow, report_2021, cubuk, hardened)
+FILES = (lecture, goodfellow, report_2021, cubuk_response, cubuk, hardened)
 CLAIMS: Mapping[str, Claim] = MappingProxyType({claim.id: claim for file in FILES for claim in file.CLAIMS})
 
 

@@ -175,8 +175,9 @@ def agreement(lab: Lab) -> Outcome:
     }
     pairs = (("rbf", "maxout"), ("softmax", "maxout"), ("softmax", "maxout"), ("rbf", "maxout"), ("rbf", "softmax"))
     values = {key: agree(*pair, where) for pair, (key, where) in zip(pairs, counts.items(), strict=True)}
+    errors = {f"error_{name}": float(each.double().mean()) for name, each in bad.items()}
     return Outcome(
-        values,
+        values | errors,
         n=len(images),
         interval={key: share_interval(values[key], int(where.sum())) for key, where in counts.items() if where.any()},
         substituted=recipes.maxout(lab).remarks,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foolscope import attacks
-    from foolscope.api import audit, evaluate, explain
+    from foolscope.api import audit, evaluate, explain, transfer
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "attacks", "audit", "evaluate", "explain"]
+__all__ = ["__version__", "attacks", "audit", "evaluate", "explain", "transfer"]
 
 
 def __getattr__(name: str) -> Any:
     # PEP 562: nothing heavy is imported before it is used, so that the command line answers at once.
-    if name in ("audit", "evaluate", "explain"):
+    if name in ("audit", "evaluate", "explain", "transfer"):
         from foolscope import api
 
         return getattr(api, name)

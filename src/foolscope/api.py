@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import ATTACKS, Bound, bind
@@ -22,13 +24,14 @@ from foolscope.evaluation import Evaluation, run_evaluation
 from foolscope.explaining import chosen
 from foolscope.explaining.run import Explained, run_explanations
 from foolscope.explaining.scene import YARDSTICK
+from foolscope.explaining.transfer import TransferMatrix, transfer_matrix
 from foolscope.foreign import foreign_code, loaded_object
 from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
 from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
-from foolscope.subject import Subject, checked_eps
+from foolscope.subject import Subject, checked_batch_size, checked_eps
 from foolscope.training import Trained
 from foolscope.training import train as run_training
 from foolscope.verification import Claim, read_record, run_verification
@@ -254,6 +257,59 @@ def explain(
             command=command,
             progress=progress,
         )
+
+
+def transfer(
+    models: Mapping[str, str | nn.Module],
+    data: Data,
+    attack: str = "pgd:early_stop=False",
+    *,
+    targeted: bool = False,
+    norm: str = "linf",
+    eps: float | str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    resize: int | None = None,
+    crop: int | None = None,
+    progress: Progress = _silent,
+) -> TransferMatrix:
+    """Do examples made on one of these classifiers fool the others? The arguments that `audit` has too mean the same.
+
+    Args:
+        models: name -> a MODEL text or a module; two or more, with the same classes.
+        data: as for `audit`; all its images are held in memory.
+        attack: an ATTACK text from the table; what it sets wins over the arguments. By default PGD that spends all of eps: an example
+            that stops where its own model is just fooled transfers badly.
+        targeted: aim at a wrong class drawn for each image, and count only that.
+        norm, eps, samples, seed, batch_size, device, bounds, resize, crop, progress: as for `audit`.
+
+    Returns:
+        A `TransferMatrix`, over the images that every model gets right.
+
+    Raises:
+        InputError: bad input, in one line.
+        ForeignError: a model raised.
+    """
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    get_norm(norm)
+    checked_seed(seed)
+    images = data_of(data, samples, resize, crop, bounds)
+    bound = bind(attack, norm=norm, seed=seed, eps=checked_eps(norm, radius, images.shape, bounds))
+    loaded = {name: subject_of(model, None, None, None, device, seed).module for name, model in models.items()}
+    return transfer_matrix(
+        loaded,
+        images.read(np.arange(len(images))),
+        torch.from_numpy(images.labels),
+        bound,
+        targeted=targeted,
+        bounds=bounds,
+        seed=seed,
+        batch_size=checked_batch_size(batch_size, images.shape, torch.device("cpu")),
+        progress=progress,
+    )
 
 
 def verify(

@@ -10,17 +10,22 @@ from foolscope.errors import InputError
 from foolscope.numbers import number
 
 
+def keyword_only(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of `function` but for those in `hidden`, which the caller hands over."""
+    parameters = inspect.signature(function).parameters.items()
+    return {key: value for key, value in parameters if value.kind is value.KEYWORD_ONLY and key not in hidden}
+
+
 def bound_options(
-    name: str, function: Callable[..., Any], text: str, defaults: Mapping[str, Any], hidden: Collection[str] = ()
+    name: str, parameters: Mapping[str, inspect.Parameter], text: str, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The keyword-only arguments of `function` that a text and some defaults set.
+    """The arguments of a function that a text and some defaults set.
 
     Args:
         name: of the function, as the user knows it.
-        function: whose signature tells names and types.
+        parameters: what its signature tells of names and types, from `keyword_only`.
         text: `key=value,...`; what it sets wins over `defaults`.
         defaults: values that apply where the function has such an argument.
-        hidden: arguments that a text can't set, because the caller hands them over.
 
     Returns:
         Arguments by name, in the order of the signature; those that keep their own default are left out.
@@ -30,14 +35,9 @@ def bound_options(
 
     Example:
         >>> def step(x, *, eps: float, steps: int = 3): ...
-        >>> bound_options("step", step, "eps=1/4", {"steps": 7})
+        >>> bound_options("step", keyword_only(step), "eps=1/4", {"steps": 7})
         {'eps': 0.25, 'steps': 7}
     """
-    parameters = {
-        key: parameter
-        for key, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key not in hidden
-    }
     given = {}
     for item in filter(None, text.split(",")):
         key, equals, value = (part.strip() for part in item.partition("="))

@@ -232,12 +232,12 @@ def paired(here: Bools, there: Bools) -> Paired:
     def score(delta: float) -> float:
         linear = -b - c + (2 * n - b + c) * delta
         free = (math.sqrt(max(0.0, linear**2 + 8 * n * c * delta * (1 - delta))) - linear) / (4 * n)
-        variance = n * (2 * free + delta * (1 - delta))
-        return (b - c - n * delta) / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, b - c - n * delta)
+        spread = math.sqrt(max(0.0, n * (2 * free + delta * (1 - delta))))
+        return (b - c - n * delta) / max(spread, 1e-9)
 
-    middle, edge = (b - c) / n, 1 - 1e-12
-    low = brentq(lambda d: max(-1e6, min(1e6, score(d))) - Z, -edge, middle) if score(-edge) > Z else -1.0
-    high = brentq(lambda d: max(-1e6, min(1e6, score(d))) + Z, middle, edge) if score(edge) < -Z else 1.0
+    middle = (b - c) / n
+    low = brentq(lambda d: score(d) - Z, -1.0, middle) if score(-1.0) > Z else -1.0
+    high = brentq(lambda d: score(d) + Z, middle, 1.0) if score(1.0) < -Z else 1.0
     p = float(binomtest(b, b + c).pvalue) if b + c else 1.0
     return Paired(middle, float(low), float(high), p, b, c)
 

@@ -219,7 +219,12 @@ class Oracle:
         return other
 
     def aimed(self, classes: Tensor) -> Oracle:
-        """The same images, counts and margins with gradients that lead to these classes `(b,)`: any wrong class is still a success."""
+        """The same images, counts and margins with gradients that lead to these classes `(b,)`: any wrong class is still a success.
+
+        With targets, every gradient leads to them already.
+        """
+        if self.targets is not None:
+            return self
         other = copy.copy(self)
         other._aim, other._seen = classes, None
         return other

@@ -13,8 +13,9 @@ from foolscope.errors import InputError
 from foolscope.losses import margin
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
-from foolscope.testing.affine import affine_problem, radial_problem
+from foolscope.testing.affine import affine_problem
 from foolscope.testing.models import Curved, random_images
+from foolscope.testing.radial import radial_problem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

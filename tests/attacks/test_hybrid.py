@@ -60,7 +60,10 @@ def test_aimed_gradients_lead_to_the_class_but_any_wrong_class_counts():
     ratio = answer.gradient.flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     assert torch.allclose(answer.gradient, expected * ratio.view(-1, 1, 1, 1))
     assert torch.allclose(answer.margin, margin(logits, labels) * ratio)
-    assert int(oracle.backwards.sum()) == 20  # the counts are shared
+    towards = oracle.towards(aims)
+    wanted, same = (o.gradient(inputs, o.rows_all).gradient for o in (towards, towards.aimed(labels)))
+    assert torch.equal(wanted, same)  # a target is not to be aimed away from
+    assert int(oracle.backwards.sum()) == 3 * 20  # the counts are shared
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

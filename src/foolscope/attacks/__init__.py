@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
+from foolscope.attacks.apgd import apgd
 from foolscope.attacks.bim import bim
 from foolscope.attacks.cw import cw
 from foolscope.attacks.ddn import ddn
 from foolscope.attacks.deepfool import deepfool
+from foolscope.attacks.equal_footing import equal_footing
 from foolscope.attacks.fgsm import fgsm
 from foolscope.attacks.fmn import fmn
 from foolscope.attacks.hybrid import hybrid
 from foolscope.attacks.lbfgs import lbfgs
 from foolscope.attacks.mi_fgsm import mi_fgsm
+from foolscope.attacks.minimal import minimal
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pgd import pgd
 from foolscope.attacks.square import square
@@ -21,17 +24,20 @@ __all__ = [
     "ATTACKS",
     "Attack",
     "Bound",
+    "apgd",
     "bim",
     "bind",
     "cw",
     "ddn",
     "deepfool",
+    "equal_footing",
     "fgsm",
     "fmn",
     "hybrid",
     "lbfgs",
     "list_attacks",
     "mi_fgsm",
+    "minimal",
     "noise",
     "pgd",
     "square",

@@ -37,7 +37,7 @@ class Best:
         return self._x
 
     def take(self, places: Tensor, x: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        """Takes over what is better in an offer for the rows `places` (rising); `x` must stay as it is until the next call."""
+        """Takes over what is better in an offer for the rows `places` (rising); `x` must stay as it is until the next call or look."""
         every = len(places) == len(self.loss)
         best_loss, was_fooled = (self.loss, self.fooled) if every else (self.loss[places], self.fooled[places])
         better = torch.where(fooled == was_fooled, loss > best_loss, fooled)

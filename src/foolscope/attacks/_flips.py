@@ -9,6 +9,8 @@ from torch import Tensor
 
 from foolscope import rng
 from foolscope.attacks._best import Best
+from foolscope.attacks._step import limits, of_rows
+from foolscope.norms import Size
 from foolscope.oracle import Oracle
 
 
@@ -35,7 +37,7 @@ def window(shape: Sequence[int], share: float, u: Tensor) -> Tensor:
 
 
 def flip(
-    oracle: Oracle, rows: Tensor, start: Tensor, eps: float, shares: Sequence[float], seed: int, first: int
+    oracle: Oracle, rows: Tensor, start: Tensor, eps: Size, shares: Sequence[float], seed: int, first: int
 ) -> Best:
     """Starting at `start`, one look at it and then one random flip a step: a window, one sign a channel, kept if the margin rises.
 
@@ -45,7 +47,7 @@ def flip(
         oracle: over the images.
         rows: which of them to attack, `(r,)`.
         start: `(r, ...)`, in ball and box.
-        eps: radius of the linf ball.
+        eps: radius of the linf ball; one number or one an image of the oracle, `(b,)`.
         shares: of each step: the window's share of the pixels.
         seed: of the draws.
         first: the first draw used; as many as there are shares.
@@ -54,7 +56,7 @@ def flip(
         The best point of each row.
     """
     origin, shape, channels = oracle.inputs[rows], start.shape[1:], planes(start)[1]
-    low, high = (oracle.clip(origin + side).flatten(1) for side in (-eps, eps))
+    low, high = (side.flatten(1) for side in limits(oracle, origin, of_rows(eps, rows)))
     best, live, mine = Best(start), torch.arange(len(rows), device=rows.device), rows
     x = start.flatten(1).clone()
     margin, _ = oracle.value(start, rows)

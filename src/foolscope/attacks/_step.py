@@ -18,7 +18,7 @@ STRIDE = (
 )
 ROUNDING = 1e-6  # room that is only the rounding of image plus perturbation
 STARTS = ("clean", "uniform", "corner")
-Move = Callable[[Tensor, Tensor, float], Tensor]
+Move = Callable[[Tensor, Tensor, Size], Tensor]
 
 
 def checked_norm(name: str, norm: str, allowed: tuple[str, ...]) -> Norm:
@@ -34,11 +34,27 @@ def checked_box(oracle: Oracle, norm: Norm) -> None:
         raise InputError("bounds", "a box in l0", "none")
 
 
-def checked_eps(eps: float) -> float:
-    """`eps` itself, if it is a positive number."""
-    if not eps > 0 or eps == float("inf"):
-        raise InputError("eps", "a positive number", eps)
-    return float(eps)
+def checked_eps(eps: Size, images: int, name: str = "eps") -> Size:
+    """`eps` itself, if it is a positive number, or one an image, `(b,)`; then in double precision, as Python's numbers are."""
+    if not isinstance(eps, Tensor) or not eps.ndim:
+        if not eps > 0 or eps == math.inf:
+            raise InputError(name, "a positive number", float(eps))
+        return float(eps)
+    if eps.shape != (images,):
+        raise InputError(name, f"one number, or {images}, one an image", f"a tensor of shape {tuple(eps.shape)}")
+    if not bool(((eps > 0) & (eps < math.inf)).all()):
+        raise InputError(name, "positive numbers", eps.tolist())
+    return eps.detach().double()
+
+
+def of_rows(value: Size, rows: Tensor) -> Size:
+    """These rows' share of a value that may differ from image to image, `(b,)`."""
+    return value.to(rows.device)[rows] if isinstance(value, Tensor) else value
+
+
+def spread(value: Size, like: Tensor) -> Size:
+    """A value of each row, `(r,)`, so that it multiplies `like`, `(r, ...)`."""
+    return value.to(like).view(-1, *[1] * (like.ndim - 1)) if isinstance(value, Tensor) else value
 
 
 def checked_count(name: str, value: int) -> int:
@@ -48,7 +64,7 @@ def checked_count(name: str, value: int) -> int:
     return value
 
 
-def cosine(size: float, steps: int) -> list[float]:
+def cosine(size: Size, steps: int) -> list[Size]:
     """Step sizes from `size` to 0 along a squared half cosine: they cross the ball at first and settle at the end."""
     return [size / 4 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
 
@@ -56,7 +72,7 @@ def cosine(size: float, steps: int) -> list[float]:
 def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str, seed: int, draw: int) -> Tensor:
     """A starting point for each row: the image itself, uniform in the ball, or a corner of it (a point of its surface); in the box.
 
-    Draws 3 * draw to 3 * draw + 2 of each image belong to restart number `draw`.
+    `eps` is one number or one an image of the oracle, `(b,)`. Draws 3 * draw to 3 * draw + 2 of each image belong to restart number `draw`.
     """
     if start not in STARTS:
         raise InputError("start", "a starting point", start, STARTS)
@@ -67,6 +83,7 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     precise = torch.promote_types(x.dtype, torch.float32)  # half precision has too few distinct draws
     u = rng.uniform(seed, index, 3 * draw, shape, precise)
     radius = rng.uniform(seed, index, 3 * draw + 1, (), precise)
+    eps = of_rows(eps, rows)
     d = norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)
     return oracle.clip(x + norm.project(d.to(x.dtype), eps, *oracle.box(rows)))
 
@@ -78,31 +95,41 @@ def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, u
     """
     step = norm.steepest(gradient, size, lower - d, upper - d)
     limited = torch.where(gradient > 0, upper - d, d - lower) <= ROUNDING * (1 + d.abs())
-    pressure = gradient.sign() * torch.as_tensor(size, dtype=d.dtype, device=d.device).view(-1, *[1] * (d.ndim - 1))
-    return torch.where(limited, pressure, step)
+    return torch.where(limited, gradient.sign() * spread(size, d), step)
 
 
-def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: float) -> Move:
+def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size) -> Move:
     """`x, gradient, size -> x` moved by `size` in the norm's steepest direction and back into ball and box; spoils the gradient, not `x`.
 
-    linf: by size * sign(g), clipped. l2 and l1: by the steepest step of that size (`stride`), then back onto ball and box
-    by the exact projection; in l1 that moves the components of largest |g|, each as far as the box allows.
+    `eps` and `size` are one number or one an image of the oracle, `(b,)`. linf: by size * sign(g), clipped. l2 and l1: by the steepest
+    step of that size (`stride`), then back onto ball and box by the exact projection; in l1 that moves the components of largest |g|,
+    each as far as the box allows.
     """
     origin = oracle.inputs[rows]
+    eps = of_rows(eps, rows)
     if norm.name == "linf":
-        low, high = origin - eps, origin + eps
-        if oracle.bounds is not None:
-            low, high = low.clamp_(*oracle.bounds), high.clamp_(*oracle.bounds)
+        low, high = limits(oracle, origin, eps)
 
-        def clipped(x: Tensor, g: Tensor, size: float) -> Tensor:
-            moved = torch.add(x, g.sign_(), alpha=size)
+        def clipped(x: Tensor, g: Tensor, size: Size) -> Tensor:
+            step = of_rows(size, rows)
+            moved = (
+                g.sign_().mul_(spread(step, x)).add_(x)
+                if isinstance(step, Tensor)
+                else torch.add(x, g.sign_(), alpha=step)
+            )
             return torch.clamp(moved, low, high, out=moved)
 
         return clipped
     lower, upper = oracle.box(rows)
 
-    def move(x: Tensor, g: Tensor, size: float) -> Tensor:
-        d = x - origin
-        return oracle.clip(origin + norm.project(d + stride(norm, g, size, d, lower, upper), eps, lower, upper))
+    def move(x: Tensor, g: Tensor, size: Size) -> Tensor:
+        d, step = x - origin, of_rows(size, rows)
+        return oracle.clip(origin + norm.project(d + stride(norm, g, step, d, lower, upper), eps, lower, upper))
 
     return move
+
+
+def limits(oracle: Oracle, origin: Tensor, eps: Size) -> tuple[Tensor, Tensor]:
+    """The lowest and highest values, `(r, ...)`, of the linf balls around `origin` and the box together."""
+    ball = spread(eps, origin)
+    return oracle.clip(origin - ball), oracle.clip(origin + ball)

@@ -10,8 +10,25 @@ from typing import Any
 
 from torch import Tensor
 
-from foolscope.attacks import bim, cw, ddn, deepfool, fgsm, fmn, hybrid, lbfgs, mi_fgsm, noise, pgd, square, step_ll
-from foolscope.binding import bound_options
+from foolscope.attacks import (
+    apgd,
+    bim,
+    cw,
+    ddn,
+    deepfool,
+    equal_footing,
+    fgsm,
+    fmn,
+    hybrid,
+    lbfgs,
+    mi_fgsm,
+    minimal,
+    noise,
+    pgd,
+    square,
+    step_ll,
+)
+from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
 from foolscope.oracle import Oracle
 
@@ -67,13 +84,13 @@ class Bound:
 
     @property
     def budget(self) -> int:
-        """Steps an image may get, all restarts together; 1 for an attack without steps."""
-        parameters = inspect.signature(self.function).parameters
+        """Steps an image may get, all restarts together; 1 for an attack without steps. Of `hybrid`, those of its climbs."""
+        parameters = _options(self.function, self.options.get("attack"))
         total = 1
-        for key in ("steps", "restarts"):
+        for key in ("steps", "restarts", "targeted_classes", "radii"):
             if key in parameters:
-                total *= int(self.options.get(key, parameters[key].default))
-        return total
+                total *= max(1, int(self.options.get(key, parameters[key].default)))
+        return total + (int(self.options.get("finish", parameters["finish"].default)) if "finish" in parameters else 0)
 
     @property
     def text(self) -> str:
@@ -160,6 +177,20 @@ ATTACKS: dict[str, Attack] = {
             "To craft images that are to fool other models too; on the model itself pgd finds more.",
         ),
         Attack(
+            "apgd",
+            apgd.apgd,
+            apgd.NORMS,
+            FIXED,
+            True,
+            True,
+            "restarts x targeted_classes x (steps g + 1 f)",
+            "Croce & Hein 2020, 2021",
+            _same(1.01, apgd.NORMS),
+            {"linf": (1.02, 1.15), "l2": 1.01, "l1": 1.02},
+            {"linf": (1.02, 1.8), "l2": (1.02, 1.6), "l1": (1.02, 1.8)},
+            "AutoAttack's own gradient attack, to compare with published numbers; `hybrid` finds more for less.",
+        ),
+        Attack(
             "fmn",
             fmn.fmn,
             fmn.NORMS,
@@ -183,8 +214,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Rony et al. 2019",
             _same((1.01, 1.05), ddn.NORMS),
-            _same(inf, ddn.NORMS),
-            _same(inf, ddn.NORMS),
+            {"l2": inf},
+            {"l2": (1.01, 1.5)},
             "A cheap first look at l2 distances; `fmn` and `cw` go further.",
         ),
         Attack(
@@ -197,8 +228,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 1 f",
             "Carlini & Wagner 2017",
             _same((1.01, 1.01), cw.NORMS),
-            _same(inf, cw.NORMS),
-            _same(inf, cw.NORMS),
+            {"l2": 1.01},
+            {"l2": (1.02, 1.5)},
             "The strong and slow classic for l2 distances, and for examples that fool by a margin (`kappa`).",
         ),
         Attack(
@@ -211,8 +242,8 @@ ATTACKS: dict[str, Attack] = {
             "steps x ((candidates - 1) g + 1 f) + 1 f",
             "Moosavi-Dezfooli et al. 2016",
             _same((1.01, 1.01), deepfool.NORMS),
-            _same(inf, deepfool.NORMS),
-            _same(inf, deepfool.NORMS),
+            {"l2": 1.01, "linf": 1.05},
+            {"l2": (1.1, 1.75), "linf": (1.1, 3.5)},
             "The cheapest distances: a few passes for a rough upper bound on them.",
         ),
         Attack(
@@ -225,9 +256,37 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Szegedy et al. 2014",
             _same((1.02, 1.05), lbfgs.NORMS),
-            _same(inf, lbfgs.NORMS),
-            _same(inf, lbfgs.NORMS),
+            {"l2": 1.01},
+            {"l2": (1.2, 2.5)},
             "To repeat the papers' first attack; others find nearer images for the same passes.",
+        ),
+        Attack(
+            "equal_footing",
+            equal_footing.equal_footing,
+            equal_footing.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Ozbulak et al. 2020",
+            _same((1.1, 1.3), equal_footing.NORMS),
+            _same(inf, equal_footing.NORMS),
+            _same(inf, equal_footing.NORMS),
+            "To study what a loss does to the perturbation; not to measure robustness.",
+        ),
+        Attack(
+            "minimal",
+            minimal.minimal,
+            minimal.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "1 g + radii x (the inner attack + 1 f)",
+            "bisection on eps",
+            _same((1.01, 1.02), minimal.NORMS),
+            {"linf": (1.02, 1.08), "l2": 1.01, "l1": 1.01},
+            {"linf": (1.01, 2.1), "l2": (1.01, 1.5), "l1": (1.01, 2.0)},
+            "To turn any attack at a given eps into distances.",
         ),
         Attack(
             "square",
@@ -250,11 +309,11 @@ ATTACKS: dict[str, Attack] = {
             FIXED,
             True,
             True,
-            "restarts x (steps g + 1 f) + rounds x (8 g + (flips + 2) f)",
+            "restarts x (steps g + 1 f) + finish g + 1 f + rounds x (8 g + (flips + 2) f)",
             "own",
-            _same(1.01, hybrid.NORMS),
-            {"linf": (1.02, 1.1), "l2": 1.02, "l1": inf},
-            {"linf": (1.02, 1.1), "l2": (1.02, 1.1), "l1": (1.02, 1.1)},
+            {"linf": 1.01, "l2": 1.01, "l1": 1.02},
+            {"linf": 1.02, "l2": 1.02, "l1": inf},
+            {"linf": (1.02, 1.35), "l2": (1.02, 1.2), "l1": (1.02, 1.1)},
             "Where images resist: the strongest of the fixed-eps attacks, and the last of the audit's battery.",
         ),
         Attack(
@@ -300,6 +359,13 @@ def list_attacks() -> list[dict[str, str]]:
     return rows
 
 
+def _options(function: Function, attack: str | None) -> dict[str, inspect.Parameter]:
+    """The options of an attack; a wrapper, which has `attack` and `**options`, has those of the attack in it too."""
+    own = keyword_only(function, hidden=("targets",))
+    variadic = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    return own | (minimal.inner_options(attack or own["attack"].default) if variadic and "attack" in own else {})
+
+
 def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
     """An attack's text, `NAME[:key=value,...]`, bound to the signature of its function.
 
@@ -323,7 +389,9 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
         if name not in ATTACKS:
             raise InputError("ATTACK", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
         function = ATTACKS[name].function
-    options = bound_options(name, function, rest, defaults, hidden=("targets",))
+    given = (part.partition("=") for part in rest.split(","))
+    inner = next((value.strip() for key, _, value in given if key.strip() == "attack"), None)
+    options = bound_options(name, _options(function, inner), rest, defaults)
     row = ATTACKS.get(name)
     if row and options.get("norm", "linf") not in row.norms:
         raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)

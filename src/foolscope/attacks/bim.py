@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foolscope.attacks._step import STRIDE, checked_count
+from foolscope.attacks._step import STRIDE, checked_count, checked_eps
 from foolscope.attacks.pgd import NORMS, pgd
 from foolscope.oracle import Oracle
 
@@ -18,9 +18,9 @@ def bim(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 10,
-    step_size: float | None = None,
+    step_size: float | Tensor | None = None,
     loss: str = "margin",
     seed: int = 0,
 ) -> Tensor:
@@ -32,7 +32,7 @@ def bim(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target.
         norm: linf, l2 or l1.
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: gradient steps.
         step_size: of every step; STRIDE * eps / steps when None.
         loss: `margin`, `ce`, `logit` or `dlr`.
@@ -47,7 +47,7 @@ def bim(
     References:
         Kurakin, Goodfellow & Bengio 2017, arXiv:1607.02533, sec. 2.2.
     """
-    size = step_size if step_size is not None else STRIDE * eps / checked_count("steps", steps)
+    size = STRIDE * checked_eps(eps, len(inputs)) / checked_count("steps", steps) if step_size is None else step_size
     return pgd(
         model,
         inputs,

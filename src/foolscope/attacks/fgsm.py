@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foolscope.attacks._step import checked_eps, checked_norm
+from foolscope.attacks._step import checked_eps, checked_norm, of_rows
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
@@ -17,7 +17,7 @@ def fgsm(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     loss: str = "margin",
     seed: int = 0,
 ) -> Tensor:
@@ -32,7 +32,7 @@ def fgsm(
         labels: `(b,)`.
         targets: `(b,)`; the step then raises the targeted loss.
         norm: linf, l2 or l1.
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         loss: `margin`, `ce` (Goodfellow et al.'s own), `logit` or `dlr`.
         seed: not used; nothing is random.
 
@@ -52,12 +52,12 @@ def fgsm(
     References:
         Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, sec. 4.
     """
-    row, eps = checked_norm("fgsm", norm, NORMS), checked_eps(eps)
+    row, eps = checked_norm("fgsm", norm, NORMS), checked_eps(eps, len(inputs))
     with attacked(model, inputs, labels, targets) as oracle:
         adversarial = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
             x = oracle.inputs[rows]
             gradient = oracle.gradient(x, rows, loss).gradient
-            adversarial[rows] = oracle.clip(x + row.steepest(gradient, eps, *oracle.box(rows)))
+            adversarial[rows] = oracle.clip(x + row.steepest(gradient, of_rows(eps, rows), *oracle.box(rows)))
     return adversarial

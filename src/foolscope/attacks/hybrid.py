@@ -15,6 +15,7 @@ from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
 SHARES = 0.06, 0.003  # of an image's pixels that a flip changes, at first and at the end; in between geometric
+MOMENTUM = 0.75  # of the long climb: on deep networks it is worth twice the steps
 POLISH, POLISH_SIZE = 8, 0.1  # gradient steps after a round of flips, and the first one's size in units of eps
 NEAR = 0.1  # of the clean image's margin: what is nearer to the boundary gets all rounds
 HOPE = 8.0  # so many times the last round's gain must reach the boundary, for an image that is not near
@@ -27,9 +28,10 @@ def hybrid(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 15,
     restarts: int = 9,
+    finish: int = 40,
     rounds: int = 6,
     flips: int = 150,
     seed: int = 0,
@@ -37,9 +39,10 @@ def hybrid(
     """The strongest point that gradients and random search find together in the linf, l2 or l1 ball around each image.
 
     First a gradient climb from a random corner towards each of the likeliest wrong classes,
-    ``x <- project(x + a * direction(grad(z_t - z_y)))``. Then, in linf, rounds from the best point of all: random flips of windows to
-    corners of the ball, which get past what stops a gradient, and a few small gradient steps on the margin, which flips are bad at. An
-    image leaves when it is fooled; one that is far from the boundary and came no nearer gets no further round.
+    ``x <- project(x + a * direction(grad(z_t - z_y)))``; then a longer one, with momentum, from the best point of all towards the class
+    that it was found for. Then, in linf, rounds from the best point: random flips of windows to corners of the ball, which get past what
+    stops a gradient, and a few small gradient steps on the margin, which flips are bad at. An image leaves when it is fooled; one that is
+    far from the boundary and came no nearer gets no further round.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -47,9 +50,10 @@ def hybrid(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target, and every climb leads there.
         norm: linf, l2 or l1 (without flips).
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: gradient steps of each climb.
         restarts: climbs, each to another class; more than there are wrong classes begin again with the likeliest.
+        finish: gradient steps of the longer climb.
         rounds: of flips and polish, at most; 0 for the climbs alone.
         flips: forward passes of each round.
         seed: of the draws.
@@ -72,22 +76,32 @@ def hybrid(
         Own. Climbs to several classes: Croce & Hein 2020, arXiv:2003.01690, sec. 4. Flips: Andriushchenko et al. 2020, arXiv:1912.00049,
         alg. 2, which begins at stripes.
     """
-    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps)
-    checked_count("steps", steps), checked_count("restarts", restarts), checked_count("flips", flips)
+    row, eps = checked_norm("hybrid", norm, NORMS), checked_eps(eps, len(inputs))
+    checked_count("steps", steps), checked_count("restarts", restarts), checked_count("finish", finish)
+    checked_count("flips", flips)
     if rounds < 0:
         raise InputError("rounds", "a whole number of at least 0", rounds)
     margin = LOSSES["margin"]
     with attacked(model, inputs, labels, targets) as oracle:
         best, rows = Best(oracle.inputs), oracle.undecided()
-        aims = None if oracle.targets is not None else _rivals(oracle, restarts)
+        aims = oracle.targets[:, None] if oracle.targets is not None else _rivals(oracle, restarts)
+        promising = aims[:, 0].clone()
         for restart in range(restarts):
             if not len(rows):
                 return best.x
-            aimed = oracle if aims is None else oracle.aimed(aims[:, restart % aims.shape[1]])
+            aim, before = aims[:, restart % aims.shape[1]], best.loss[rows]
             x = random_point(oracle, rows, row, eps, "corner", seed, restart + 1)
-            found = climb(aimed, rows, x, row, eps, cosine(2 * eps, steps), 0.0, margin, True)
+            found = climb(oracle.aimed(aim), rows, x, row, eps, cosine(2 * eps, steps), 0.0, margin, True)
             best.take(rows, found.x, found.loss, found.fooled)
+            promising[rows] = torch.where(found.loss > before, aim[rows], promising[rows])
             rows = rows[~found.fooled]
+        if not len(rows):
+            return best.x
+        found = climb(
+            oracle.aimed(promising), rows, best.x[rows], row, eps, cosine(eps, finish), MOMENTUM, margin, True
+        )
+        best.take(rows, found.x, found.loss, found.fooled)
+        rows = rows[~found.fooled]
         draw, clean = 3 * (restarts + 1), -oracle.margin(oracle.clean, oracle.rows_all)
         for number in range(rounds if norm == "linf" else 0):
             if not len(rows):

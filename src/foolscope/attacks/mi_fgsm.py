@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foolscope.attacks._step import STRIDE, checked_count
+from foolscope.attacks._step import STRIDE, checked_count, checked_eps
 from foolscope.attacks.pgd import NORMS, pgd
 from foolscope.oracle import Oracle
 
@@ -18,9 +18,9 @@ def mi_fgsm(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 10,
-    step_size: float | None = None,
+    step_size: float | Tensor | None = None,
     momentum: float = 1.0,
     loss: str = "margin",
     seed: int = 0,
@@ -33,7 +33,7 @@ def mi_fgsm(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target.
         norm: linf, l2 or l1.
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: gradient steps.
         step_size: of every step; STRIDE * eps / steps when None.
         momentum: decay of the accumulated gradient.
@@ -49,7 +49,7 @@ def mi_fgsm(
     References:
         Dong et al. 2018, arXiv:1710.06081, eq. 6-7.
     """
-    size = step_size if step_size is not None else STRIDE * eps / checked_count("steps", steps)
+    size = STRIDE * checked_eps(eps, len(inputs)) / checked_count("steps", steps) if step_size is None else step_size
     return pgd(
         model,
         inputs,

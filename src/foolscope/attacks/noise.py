@@ -19,7 +19,7 @@ def noise(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 20,
     seed: int = 0,
 ) -> Tensor:
@@ -31,7 +31,7 @@ def noise(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target.
         norm: linf, l2, l1 or l0.
-        eps: radius of the ball, in input units (l0: number of components).
+        eps: radius of the ball, in input units (l0: number of components); one for all, or one an image, `(b,)`.
         steps: points tried for each image that is not fooled before.
         seed: of the points.
 
@@ -41,7 +41,7 @@ def noise(
     Raises:
         InputError: an unknown norm, or a number out of its range.
     """
-    row, eps = checked_norm("noise", norm, NORMS), checked_eps(eps)
+    row, eps = checked_norm("noise", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps)
     with attacked(model, inputs, labels, targets) as oracle:
         checked_box(oracle, row)

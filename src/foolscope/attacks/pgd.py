@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
 from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, mover, random_point
-from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
-from foolscope.norms import Norm
+from foolscope.norms import Norm, Size
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
@@ -24,9 +23,9 @@ def pgd(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 40,
-    step_size: float | None = None,
+    step_size: float | Tensor | None = None,
     start: str = "uniform",
     restarts: int = 1,
     momentum: float = 0.0,
@@ -45,10 +44,10 @@ def pgd(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target.
         norm: linf, l2 or l1.
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: gradient steps of each restart.
-        step_size: of every step, in input units. None: from 2 * eps to 0 along a squared half cosine, which crosses the ball at first
-            and settles at the end.
+        step_size: of every step, in input units; one for all, or one an image. None: from 2 * eps to 0 along a squared half cosine, which
+            crosses the ball at first and settles at the end.
         start: `uniform` in the ball, a `corner` of it (linf: every component at +-eps), or the `clean` image.
         restarts: independent starts; each image keeps its best.
         momentum: decay of the accumulated, l1-normalised gradient; 0 for none.
@@ -73,11 +72,9 @@ def pgd(
     References:
         Madry et al. 2018, arXiv:1706.06083, eq. 2.1 and sec. 4. The step schedule and the exact projections are our own.
     """
-    row, eps = checked_norm("pgd", norm, NORMS), checked_eps(eps)
+    row, eps = checked_norm("pgd", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts)
-    if step_size is not None and not step_size > 0:
-        raise InputError("step_size", "a positive number", step_size)
-    sizes = [step_size] * steps if step_size else cosine(2 * eps, steps)
+    sizes = cosine(2 * eps, steps) if step_size is None else [checked_eps(step_size, len(inputs), "step_size")] * steps
     with attacked(model, inputs, labels, targets) as oracle:
         best = Best(oracle.inputs)
         rows = oracle.undecided()
@@ -97,8 +94,8 @@ def climb(
     rows: Tensor,
     x: Tensor,
     norm: Norm,
-    eps: float,
-    sizes: Sequence[float],
+    eps: Size,
+    sizes: Sequence[Size],
     momentum: float,
     loss: Loss,
     early_stop: bool,

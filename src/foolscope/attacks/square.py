@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from foolscope import rng
 from foolscope.attacks._best import Best
 from foolscope.attacks._flips import flip, planes
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, of_rows, spread
 from foolscope.errors import InputError
 from foolscope.norms import NORMS as ALL
+from foolscope.norms import Size
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2")
@@ -36,7 +37,7 @@ def square(
     *,
     targets: Tensor | None = None,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     steps: int = 1000,
     share: float = 0.8,
     restarts: int = 1,
@@ -53,7 +54,7 @@ def square(
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target.
         norm: linf or l2.
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         steps: forward passes an image, for each restart.
         share: of a square image's pixels in the first window, in (0, 1]; a window is as wide as high where the image allows it.
         restarts: independent searches; each image keeps its best.
@@ -69,7 +70,7 @@ def square(
     References:
         Andriushchenko et al. 2020, arXiv:1912.00049, alg. 1-3.
     """
-    row, eps = checked_norm("square", norm, NORMS), checked_eps(eps)
+    row, eps = checked_norm("square", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts)
     if not 0 < share <= 1:
         raise InputError("share", "a number in (0, 1]", share)
@@ -106,13 +107,14 @@ def _signs(u: Tensor, like: Tensor) -> Tensor:
 
 
 def _search(
-    oracle: Oracle, rows: Tensor, norm: str, eps: float, steps: int, share: float, seed: int, first: int
+    oracle: Oracle, rows: Tensor, norm: str, eps: Size, steps: int, share: float, seed: int, first: int
 ) -> Best:
     """One restart; its draws of each image are number `first` and the `steps - 1` after it."""
     origin, index = oracle.inputs[rows], oracle.index[rows]
     pixels = origin.view(planes(origin))
     begin = _stripes if norm == "linf" else _grid
-    d = begin(pixels, eps, lambda shape: rng.uniform(seed, index, first, shape))
+    ball = of_rows(eps, rows)
+    d = begin(pixels, ball, lambda shape: rng.uniform(seed, index, first, shape))
     x = oracle.clip((pixels + d).view_as(origin))
     shares = [_share(step, steps, share) for step in range(1, steps)]
     if norm == "linf":
@@ -122,7 +124,7 @@ def _search(
         if step:
             side = (shares[step - 1] * pixels[0, 0].numel()) ** 0.5
             u = rng.uniform(seed, index[live], first + step, (5 + pixels.shape[1],))
-            d = _moved_mass(best.x[live].view(-1, *pixels.shape[1:]) - pixels[live], eps, side, u)
+            d = _moved_mass(best.x[live].view(-1, *pixels.shape[1:]) - pixels[live], of_rows(ball, live), side, u)
             x = oracle.clip((pixels[live] + d).view(-1, *origin.shape[1:]))
         margin, _ = oracle.value(x, mine)
         fooled = margin > 0
@@ -138,10 +140,10 @@ def _search(
 # -- linf: alg. 2 -----------------------------------------------------------------------------------------------------
 
 
-def _stripes(planes: Tensor, eps: float, uniform: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+def _stripes(planes: Tensor, eps: Size, uniform: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
     """Vertical stripes of +-eps, a sign for each channel and column."""
     _, channels, height, width = planes.shape
-    return (_signs(uniform((channels, 1, width)), planes) * eps).expand(-1, -1, height, -1)
+    return (_signs(uniform((channels, 1, width)), planes) * spread(eps, planes)).expand(-1, -1, height, -1)
 
 
 # -- l2: alg. 3 -------------------------------------------------------------------------------------------------------
@@ -176,12 +178,12 @@ def _size(d: Tensor) -> Tensor:
     return d.square().sum((2, 3), keepdim=True).sqrt()
 
 
-def _stretched(d: Tensor, eps: float) -> Tensor:
+def _stretched(d: Tensor, eps: Size) -> Tensor:
     size = ALL["l2"].size(d)
-    return d * (eps / torch.where(size > 0, size, 1)).view(-1, 1, 1, 1)
+    return d * (torch.as_tensor(eps).to(size) / torch.where(size > 0, size, 1)).view(-1, 1, 1, 1)
 
 
-def _grid(planes: Tensor, eps: float, uniform: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+def _grid(planes: Tensor, eps: Size, uniform: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
     """A grid of about 5 x 5 tiles with random signs, of size eps."""
     _, channels, height, width = planes.shape
     cell = max(1, height // 5), max(1, width // 5)
@@ -191,7 +193,7 @@ def _grid(planes: Tensor, eps: float, uniform: Callable[[tuple[int, ...]], Tenso
     return _stretched((signs * _tile(*cell).repeat(count).to(planes))[:, :, :height, :width], eps)
 
 
-def _moved_mass(d: Tensor, eps: float, side: float, u: Tensor) -> Tensor:
+def _moved_mass(d: Tensor, eps: Size, side: float, u: Tensor) -> Tensor:
     """The mass of a second window, and what the ball has left, go to a first window in the shape of a tile."""
     b, channels, height, width = d.shape
     extent = max(3, round(side)) | 1
@@ -204,6 +206,6 @@ def _moved_mass(d: Tensor, eps: float, side: float, u: Tensor) -> Tensor:
     fresh[gain.expand_as(d)] = (tile[:, None] * signs).reshape(-1)
     tiny = torch.finfo(d.dtype).tiny
     fresh = fresh + d * gain / _size(d * gain).clamp_min(tiny)
-    unused = (eps**2 - d.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
+    unused = (spread(eps**2, d) - d.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
     mass = (unused / channels + _size(d * (gain | lose)).square()).sqrt()
     return _stretched(torch.where(gain, fresh / _size(fresh).clamp_min(tiny) * mass, torch.where(lose, 0, d)), eps)

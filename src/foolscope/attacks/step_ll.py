@@ -16,7 +16,7 @@ def step_ll(
     labels: Tensor,
     *,
     norm: str = "linf",
-    eps: float,
+    eps: float | Tensor,
     loss: str = "ce",
     seed: int = 0,
 ) -> Tensor:
@@ -30,7 +30,7 @@ def step_ll(
         inputs: `(b, ...)`, in the box.
         labels: `(b,)`; they only tell which images are wrong already.
         norm: linf, l2 or l1.
-        eps: radius of the ball, in input units.
+        eps: radius of the ball, in input units; one for all, or one an image, `(b,)`.
         loss: `ce`, `margin`, `logit` or `dlr`.
         seed: not used; nothing is random.
 

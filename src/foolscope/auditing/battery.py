@@ -16,39 +16,40 @@ class Step:
         name: of the stage.
         attack: as on the command line.
         everyone: run on all images that are right when clean, for their distances; else only on those that still stand at eps.
+        sees: `gradients`, `outputs` alone, or `both`: what it goes by. The trust checks compare the first two.
     """
 
     name: str
     attack: str
     everyone: bool = False
-
-    @property
-    def gradient(self) -> bool:
-        """Whether it uses gradients."""
-        return ATTACKS[self.attack.partition(":")[0]].gradient
+    sees: str = "gradients"
 
 
-# Cheap before dear; the gradient attacks first, so that the others show what gradients missed.
+# Cheap before dear, and few passes towards many classes before many towards one: what a climb misses it misses for its start and class
+# more often than for its length. Gradients come before random search, so that this shows what they missed; last, both together.
 BATTERY: dict[str, tuple[Step, ...]] = {
     "quick": (
         Step("pgd", "pgd:steps=20"),
+        Step("climbs", "hybrid:steps=8,restarts=3,finish=20,rounds=0"),
         Step("fmn", "fmn:steps=40", everyone=True),
-        Step("noise", "noise:steps=4"),
-        Step("square", "square:steps=100"),
+        Step("noise", "noise:steps=4", sees="outputs"),
+        Step("square", "square:steps=50", sees="outputs"),
     ),
     "standard": (
-        Step("pgd", "pgd:steps=40"),
-        Step("pgd_corners", "pgd:steps=40,start=corner,restarts=4"),
+        Step("pgd", "pgd:steps=20"),
+        Step("climbs", "hybrid:rounds=0"),
         Step("fmn", "fmn:steps=100", everyone=True),
-        Step("noise", "noise:steps=10"),
-        Step("square", "square:steps=1000"),
+        Step("noise", "noise:steps=10", sees="outputs"),
+        Step("square", "square:steps=150", sees="outputs"),
+        Step("hybrid", "hybrid:restarts=3", sees="both"),
     ),
     "exhaustive": (
-        Step("pgd", "pgd:steps=100,restarts=5"),
-        Step("pgd_corners", "pgd:steps=100,start=corner,restarts=20"),
+        Step("pgd", "pgd:steps=40,restarts=3"),
+        Step("climbs", "hybrid:steps=60,finish=200,rounds=0"),
         Step("fmn", "fmn:steps=1000", everyone=True),
-        Step("noise", "noise:steps=100"),
-        Step("square", "square:steps=5000,restarts=2"),
+        Step("noise", "noise:steps=100", sees="outputs"),
+        Step("square", "square:steps=1000", sees="outputs"),
+        Step("hybrid", "hybrid:steps=40,restarts=18,finish=100,rounds=20,flips=300", sees="both"),
     ),
 }
 

@@ -123,13 +123,18 @@ def run_audit(
         progress=progress,
     ) as run:
         case, ledger = run.case, run.ledger
-        for step in steps:
+        for number, step in enumerate(steps):
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
-            run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=seed), tried)
+            own_seed = seed + (number << 32)  # a stage is not to start where the one before has been
+            run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=own_seed), tried)
         complete = all(stage.finished for stage in ledger.stages)
         if complete:
-            gradient_stages = [step.name for step in steps if step.gradient]
-            checks = check_trust(case, ledger, probabilities=run.probabilities, gradient_stages=gradient_stages)
+            gradients, outputs = (
+                [step.name for step in steps if step.sees == seen] for seen in ("gradients", "outputs")
+            )
+            checks = check_trust(
+                case, ledger, probabilities=run.probabilities, gradient_stages=gradients, black_box_stages=outputs
+            )
             tiles = make_gallery(case, ledger)
             explanations = explain_audit(case, ledger)
         else:

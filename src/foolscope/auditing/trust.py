@@ -64,7 +64,7 @@ class Check:
 
 
 def check_trust(
-    case: Case, ledger: Ledger, *, probabilities: bool, gradient_stages: Sequence[str]
+    case: Case, ledger: Ledger, *, probabilities: bool, gradient_stages: Sequence[str], black_box_stages: Sequence[str]
 ) -> tuple[Check, ...]:
     """All checks that apply in this norm, after the battery.
 
@@ -72,7 +72,8 @@ def check_trust(
         case: what is audited.
         ledger: after the battery; the probes' passes are booked in it.
         probabilities: whether the model hands out probabilities (their logarithm was attacked).
-        gradient_stages: names of the stages that use gradients.
+        gradient_stages: names of the stages that go by gradients alone.
+        black_box_stages: of those that go by outputs alone.
     """
     correct = np.flatnonzero(ledger.correct(case.data.labels))
     unread = ~np.isfinite(ledger.logits).all(1)
@@ -112,7 +113,7 @@ def check_trust(
         checks.append(
             _share("single_step", alone, SINGLE_STEP, "one step fools images that many steps could not", lucky=True)
         )
-    checks += _stage_checks(ledger, correct, gradient_stages)
+    checks += _stage_checks(ledger, correct, gradient_stages, black_box_stages)
     if case.norm in PGD_NORMS:
         checks.append(_huge(case, ledger, probed[:: max(1, len(probed) // HUGE)][:HUGE]))
     return tuple(checks)
@@ -158,11 +159,12 @@ def _standing_after(ledger: Ledger, stages: Sequence[str]) -> np.ndarray:
     return ~np.isin(ledger.attack.astype(str), list(stages))
 
 
-def _stage_checks(ledger: Ledger, correct: Ints, gradient_stages: Sequence[str]) -> list[Check]:
+def _stage_checks(
+    ledger: Ledger, correct: Ints, gradient_stages: Sequence[str], black_box_stages: Sequence[str]
+) -> list[Check]:
     checks = []
-    others = [s.name for s in ledger.stages if s.name not in gradient_stages and s.name != "clean"]
-    if others:
-        beaten = np.isin(ledger.attack.astype(str)[correct], others)
+    if black_box_stages:
+        beaten = np.isin(ledger.attack.astype(str)[correct], list(black_box_stages))
         text = "attacks that see no gradient fooled images after the gradient attacks had given up"
         checks.append(_share("black_box", beaten, BLACK_BOX, text, lucky=True))
     ascents = [s for s in ledger.stages if s.name in gradient_stages and s.name != "fmn"]

@@ -144,7 +144,7 @@ def print_comparison(record: Mapping[str, Any]) -> None:
     """Audits side by side, and what differs from the first."""
     rows = [
         {
-            "audit": row["folder"],
+            "audit": row["name"],
             "model": row["model"],
             "clean": f"{row['clean_accuracy']:.1%}",
             "robust, at most": f"{row['robust_accuracy']:.1%}",

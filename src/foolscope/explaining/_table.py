@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foolscope.errors import InputError
-from foolscope.explaining import first_order, linear_response, logit_gaps
+from foolscope.explaining import (
+    first_order,
+    linear_response,
+    linearity,
+    logit_gaps,
+    loss_geometry,
+    loss_race,
+    power_law,
+)
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.scene import Scene
 
@@ -42,6 +50,10 @@ EXPLANATIONS: dict[str, Row] = {
             "own, after Cubuk et al. 2017 and Moosavi-Dezfooli et al. 2016",
         ),
         Row("logit_gaps", logit_gaps.explain, EVERYONE, "Cubuk et al. 2017"),
+        Row("power_law", power_law.explain, 0, "Cubuk et al. 2017"),
+        Row("loss_geometry", loss_geometry.explain, FEW, "Ozbulak et al. 2020"),
+        Row("loss_race", loss_race.explain, 0, "Ozbulak et al. 2020"),
+        Row("linearity", linearity.explain, 0, "Goodfellow et al. 2015"),
     )
 }
 

@@ -18,8 +18,9 @@ Ints = npt.NDArray[np.int64]
 
 
 def _others_lead(logits: Tensor, labels: Tensor, targets: Tensor | None, clean: Tensor | None) -> Tensor:
-    own = labels[:, None]
-    return logits.scatter(1, own, -torch.inf).logsumexp(1) - logits.gather(1, own).squeeze(1)
+    own = (labels if targets is None else targets)[:, None]
+    lead = logits.scatter(1, own, -torch.inf).logsumexp(1) - logits.gather(1, own).squeeze(1)
+    return lead if targets is None else -lead
 
 
 # grad CE_y = (1 - p_y) grad (log sum_{i != y} exp z_i - z_y): the same direction, and no 1 - p_y to underflow on confident logits.

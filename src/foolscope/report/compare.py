@@ -43,9 +43,13 @@ def comparison_sections(record: Record, labels: npt.NDArray[np.int64], samples: 
     ]
 
 
-def signed(value: float | None) -> str:
+def signed(value: float) -> str:
     """A difference of two shares in percentage points."""
-    return "–" if value is None else f"{100 * value:+.1f} points"
+    return f"{_points(value)} points"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
 
 
 def outcome_section(record: Record) -> Section:
@@ -59,8 +63,8 @@ def outcome_section(record: Record) -> Section:
         low, high = row["difference_interval"]
         sure = "" if low > 0 or high < 0 else "; the interval holds 0, so this may be chance"
         told.append(
-            f"{row['name']} keeps {signed(row['difference'])} compared with {first['name']} (95% interval {signed(low)} to "
-            f"{signed(high)}{sure})"
+            f"{row['name']} keeps {signed(row['difference'])} compared with {first['name']} (95% interval {_points(low)} to "
+            f"{_points(high)}{sure})"
         )
     numbers = tuple(
         Number(
@@ -78,9 +82,11 @@ def outcome_section(record: Record) -> Section:
     figures: list[Figure] = [Notes(doubts, "bad")] if doubts else []
     best = max(rows, key=lambda row: row["robust_accuracy"])
     level = len({row["robust_accuracy"] for row in rows}) == 1
+    chance = all(row["difference_interval"][0] <= 0 <= row["difference_interval"][1] for row in rest)
+    headline = f"{best['name']} keeps the most images" + (", which may be chance" if chance else "")
     return Section(
         "outcome",
-        "None keeps more images than another" if level else f"{best['name']} keeps the most images",
+        "None keeps more images than another" if level else headline,
         finding + "; ".join(told) + ".",
         (*figures, Numbers(numbers)),
         _table(record),
@@ -96,8 +102,7 @@ def _table(record: Record) -> Table:
         Column("Trained for"),
         Column("Clean", numeric=True),
         Column("Robust, at most", numeric=True),
-        Column("Difference", numeric=True),
-        Column("95% interval", numeric=True),
+        Column("Difference (95% interval)", numeric=True),
         Column("p", numeric=True),
         Column("Only here / only first", numeric=True),
         Column("Median distance", numeric=True),
@@ -105,7 +110,7 @@ def _table(record: Record) -> Table:
     )
     rows = []
     for row in record["audits"]:
-        low, high = row["difference_interval"] or (None, None)
+        low, high = row["difference_interval"] or (math.nan, math.nan)
         near, far = row["distance_difference_interval"] or (None, None)
         moved = short(row["distance_difference"])
         rows.append(
@@ -114,8 +119,9 @@ def _table(record: Record) -> Table:
                 Cell(row["objective"] or "–"),
                 Cell(percent(row["clean_accuracy"]), row["clean_accuracy"]),
                 Cell(percent(row["robust_accuracy"]), row["robust_accuracy"], bar=row["robust_accuracy"]),
-                Cell(signed(row["difference"]), row["difference"]),
-                Cell("–" if low is None else f"{signed(low)} to {signed(high)}", low),
+                Cell(
+                    "–" if row["p"] is None else f"{signed(row['difference'])} ({_points(low)} to {_points(high)})", low
+                ),
                 Cell(short(row["p"]), row["p"]),
                 Cell("–" if row["p"] is None else f"{row['only_here']} / {row['only_first']}", row["only_here"]),
                 Cell(short(row["median_distance"]), row["median_distance"]),

@@ -43,10 +43,11 @@ def lines_chart(
     order = list(series)
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(order))]
     dashes = [list(DASHES[k % len(DASHES)]) for k in range(len(order))]
-    legend = alt.Legend(title=None, orient="top", labelLimit=400, symbolSize=300, symbolStrokeWidth=2.5, columns=2)
+    legend: Any = alt.Legend(title=None, orient="top", labelLimit=400, symbolType="stroke", symbolSize=500, columns=2)
+    legend = legend if len(order) > 1 else None
     colour = alt.Color("series:N", sort=order, scale=alt.Scale(domain=order, range=colours), legend=legend)
     dash = alt.StrokeDash("series:N", sort=order, scale=alt.Scale(domain=order, range=dashes), legend=legend)
-    axis = alt.Axis(grid=False, tickMinStep=1, format="d") if whole else alt.Axis(grid=False, tickCount=6)
+    axis = alt.Axis(grid=False, format="d", values=_whole(rows)) if whole else alt.Axis(grid=False, tickCount=6)
     across = alt.X("x:Q", title=x, axis=axis, scale=alt.Scale(nice=False))
     up = alt.Y(
         "y:Q",
@@ -72,7 +73,7 @@ def lines_chart(
         layers.insert(
             0,
             base.mark_area(interpolate=shape, opacity=0.15).encode(
-                y=alt.Y("lower:Q", title=y), y2="upper:Q", color=alt.Color("series:N", sort=order, legend=None)
+                y=alt.Y("lower:Q", title=y), y2="upper:Q", color=colour
             ),
         )
     chart = alt.layer(*layers).properties(width="container", height=HEIGHT).configure_view(stroke=None)
@@ -83,3 +84,9 @@ def lines_chart(
         .to_dict()
     )
     return spec
+
+
+def _whole(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Ten ticks at most, at whole numbers."""
+    last = max((row["x"] for row in rows), default=1)
+    return list(range(1, last + 1)) if last <= 10 else [round(k * last / 10) for k in range(1, 11)]

@@ -44,7 +44,7 @@ def entropy_gaps(lab: Lab) -> Outcome:
             "mean_shift": mean_interval(shift),
             "share_of_images_shifted_up": share_interval(values["share_of_images_shifted_up"], len(images)),
         },
-        substituted=recipes.substituted(recipes.fig5(lab, "mlp", "entropy")),
+        substituted=recipes.fig5(lab, "mlp", "entropy").remarks,
         series=tuple(series),
     )
 
@@ -68,7 +68,7 @@ def fig5_step_ll(lab: Lab) -> Outcome:
         means | gains,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in means.items()},
-        substituted=recipes.substituted(recipes.fig5(lab, "mlp", "entropy")),
+        substituted=recipes.fig5(lab, "mlp", "entropy").remarks,
         notes=(
             "values are accuracies averaged over eps = .05 to .3; a gain is over the regular network of the same kind",
         ),
@@ -95,7 +95,7 @@ def fig5_pgd(lab: Lab) -> Outcome:
         means | gains,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in means.items()},
-        substituted=recipes.substituted(recipes.fig5(lab, "mlp", "step_ll")),
+        substituted=recipes.fig5(lab, "mlp", "step_ll").remarks,
         notes=(
             "values are accuracies averaged over eps = .05 to .3 under PGD with 20 steps: `ce` on cross-entropy, as in the paper, `margin` "
             "on the margin, which does not fade on confident outputs",

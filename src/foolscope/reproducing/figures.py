@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31", "#999999", "#4b0092")
+BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # of weights
+FILTERS = "P11"  # the claim whose figure shows weights
+DASHES = ((1, 0), (6, 3), (2, 2), (8, 2, 2, 2))
 WIDTH, HEIGHT = 320, 220  # of one panel, in pixels
 
 
@@ -16,7 +21,7 @@ class Figure:
 
     Attributes:
         x, y: columns, with their axis titles.
-        colour: the column that tells lines apart.
+        colour: the column that tells lines apart, "" for one line.
         panel: the column that tells panels apart, "" for one.
         percent: whether y is a share.
         alt: what the picture shows, in words.
@@ -24,7 +29,7 @@ class Figure:
 
     x: tuple[str, str]
     y: tuple[str, str]
-    colour: str
+    colour: str = ""
     panel: str = ""
     percent: bool = True
     alt: str = ""
@@ -38,7 +43,7 @@ FIGURES: Mapping[str, Figure] = {
         percent=False,
         alt="Logits of one test image against eps along the sign of the gradient, one line a class",
     ),
-    "R2": Figure(("eps", "eps (linf, input units)"), ("accuracy", "accuracy"), "examples", alt="Accuracy against eps"),
+    "R2": Figure(("eps", "eps (linf, input units)"), ("accuracy", "accuracy"), alt="Accuracy against eps"),
     "R4": Figure(
         ("eps", "eps (linf, input units)"),
         ("accuracy", "accuracy"),
@@ -72,27 +77,51 @@ def specification(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> dict[str
     """The Vega-Lite specification of a figure."""
     import altair as alt
 
-    colours = list(dict.fromkeys(row[figure.colour] for row in rows))
     axis = alt.Axis(format=".0%") if figure.percent else alt.Axis()
     scale = alt.Scale(domain=[0, 1]) if figure.percent else alt.Scale()
     chart = (
         alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
-        .mark_line(strokeWidth=2, point=len(rows) < 80)
+        .mark_line(strokeWidth=2, point=len(rows) < 80, color=PALETTE[0])
         .encode(
             x=alt.X(f"{figure.x[0]}:Q", title=figure.x[1]),
             y=alt.Y(f"{figure.y[0]}:Q", title=figure.y[1], axis=axis, scale=scale),
-            color=alt.Color(
-                f"{figure.colour}:N", sort=colours, scale=alt.Scale(domain=colours, range=list(PALETTE[: len(colours)]))
-            ),
-            strokeDash=alt.StrokeDash(f"{figure.colour}:N", sort=colours, scale=alt.Scale(domain=colours)),
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
+    if figure.colour:
+        names = list(dict.fromkeys(row[figure.colour] for row in rows))
+        colours = alt.Scale(domain=names, range=list(PALETTE[: len(names)]))
+        dashes = alt.Scale(domain=names, range=[list(DASHES[k % len(DASHES)]) for k in range(len(names))])
+        chart = chart.encode(
+            color=alt.Color(f"{figure.colour}:N", sort=names, scale=colours),
+            strokeDash=alt.StrokeDash(f"{figure.colour}:N", sort=names, scale=dashes),
+        )
     if figure.panel:
         panels = list(dict.fromkeys(row[figure.panel] for row in rows))
         chart = chart.facet(column=alt.Column(f"{figure.panel}:N", sort=panels, title=None))
     found: dict[str, Any] = chart.configure(background="white", font="sans-serif").to_dict()
     return found
+
+
+def filters_png(rows: Sequence[Mapping[str, Any]], zoom: int = 3) -> bytes:
+    """Filters as a PNG, a row of them for each network: blue for negative weights, white for 0, orange for positive ones."""
+    import numpy as np
+    from PIL import Image
+
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    strips = []
+    for name in names:
+        tiles = []
+        for row in (row for row in rows if row["network"] == name):
+            levels = np.frombuffer(base64.b64decode(row["pixels"]), np.uint8).reshape(row["side"], row["side"])
+            share = np.clip((levels.astype(float) - 128) / 127, -1, 1)[..., None]
+            ends = np.where(share < 0, BLUE, ORANGE)
+            tiles.append(np.pad(255 + (ends - 255) * np.abs(share), ((1, 1), (1, 1), (0, 0)), constant_values=255))
+        strips.append(np.concatenate(tiles, 1))
+    picture = np.kron(np.concatenate(strips), np.ones((zoom, zoom, 1))).round().astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def as_svg(specified: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 
 from foolscope.data import DataSet, open_data
 from foolscope.ledger import Progress
-from foolscope.reproducing.cache import Recipe, trained
+from foolscope.reproducing.cache import Found, Recipe, trained
 from foolscope.reproducing.measuring import Images
 from foolscope.reproducing.whitening import fit, whitened
 
@@ -35,7 +35,7 @@ class Lab:
         data: data sets opened so far, by name.
         seconds: of training that went into the networks used so far, by address in the cache.
         waited: seconds that getting each network took this time.
-        histories: of the networks used so far, by their recipes' texts.
+        known: networks found so far, by their recipes' texts.
     """
 
     scale: str
@@ -45,7 +45,7 @@ class Lab:
     data: dict[str, DataSet] = field(default_factory=dict, repr=False)
     seconds: dict[str, float] = field(default_factory=dict)
     waited: list[float] = field(default_factory=list)
-    histories: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict, repr=False)
+    known: dict[str, Found] = field(default_factory=dict, repr=False)
 
     def fresh(self) -> Lab:
         """The same lab with its clocks at zero."""
@@ -74,20 +74,20 @@ class Lab:
         raw = text.removeprefix(WHITENED)
         return whitened(self.open(raw), *fit(self.open(raw.partition(":")[0] + ":train")))
 
-    def network(self, recipe: Recipe) -> nn.Module:
-        """The network of a recipe, trained now unless it was before."""
-        begun = time.perf_counter()
-        found = trained(recipe, self.open(recipe.data), self.cache, device=self.device, progress=self.progress)
-        self.waited.append(time.perf_counter() - begun)
+    def found(self, recipe: Recipe) -> Found:
+        """The trained network of a recipe with what is known of its training: trained now unless it was before."""
+        if recipe.text not in self.known:
+            begun = time.perf_counter()
+            data = self.open(recipe.data)
+            self.known[recipe.text] = trained(recipe, data, self.cache, device=self.device, progress=self.progress)
+            self.waited.append(time.perf_counter() - begun)
+        found = self.known[recipe.text]
         self.seconds[found.address] = found.seconds
-        self.histories[recipe.text] = found.history
-        return found.module
+        return found
 
-    def history(self, recipe: Recipe) -> tuple[Mapping[str, Any], ...]:
-        """A record an epoch of a network's training."""
-        if recipe.text not in self.histories:
-            self.network(recipe)
-        return self.histories[recipe.text]
+    def network(self, recipe: Recipe) -> nn.Module:
+        """The trained network of a recipe."""
+        return self.found(recipe).module
 
     def networks(self, recipes: Mapping[str, Recipe]) -> dict[str, nn.Module]:
         """The networks of some recipes, by the same names."""

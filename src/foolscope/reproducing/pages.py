@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from foolscope.reproducing.claim import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, Record
-from foolscope.reproducing.figures import FIGURES, as_svg, specification
+from foolscope.reproducing.figures import FIGURES, FILTERS, as_svg, filters_png, specification
 from foolscope.store import replacing
 
 PICTURES = Path("images") / "results"  # beside the pages
 HARDENED = "H1"
+ROWS = 30  # of a series that has no figure, at most, to stand on the page as a table
 WORDS = {REPRODUCED: "reproduced", NOT_REPRODUCED: "**not reproduced**", NOT_RUN: "not run"}
 WRITTEN = "<!-- Written by `foolscope reproduce --pages docs` from results/*.json: change those, not this. -->"
 
@@ -73,6 +74,14 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
         )
     if record.id in FIGURES and record.measured.get("series"):
         lines += ["", f"![{FIGURES[record.id].alt}]({(PICTURES / f'{record.id}.svg').as_posix()})"]
+    elif record.id == FILTERS and record.measured.get("series"):
+        lines += [
+            "",
+            f"![First-layer filters, a row a network: plain, adversarial]({(PICTURES / f'{FILTERS}.png').as_posix()})",
+        ]
+    elif 0 < len(series := record.measured.get("series", ())) <= ROWS:
+        lines += ["", f"| {' | '.join(series[0])} |", f"|{' --- |' * len(series[0])}"]
+        lines += [f"| {' | '.join(_number(value) for value in row.values())} |" for row in series]
     if record.substituted:
         lines += ["", "Substituted:", "", *(f"- {text}" for text in record.substituted)]
     if notes:
@@ -118,16 +127,19 @@ def hardened_page(records: Sequence[Record]) -> str:
 def write_pages(claims: Sequence[Claim], records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
     """Writes both pages and their pictures; the paths written."""
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    written = {folder / "results.md": results_page(claims, records), folder / "hardened.md": hardened_page(records)}
+    texts = {"results.md": results_page(claims, records), "hardened.md": hardened_page(records)}
+    written = {folder / name: text.encode() for name, text in texts.items()}
     for record in records:
         rows = record.measured.get("series")
         if record.id in FIGURES and rows:
-            written[folder / PICTURES / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], rows))
-    for path, text in written.items():
-        if text:
+            written[folder / PICTURES / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], rows)).encode()
+        elif record.id == FILTERS and rows:
+            written[folder / PICTURES / f"{FILTERS}.png"] = filters_png(rows)
+    for path, content in written.items():
+        if content:
             with replacing(path) as temporary:
-                temporary.write_text(text)
-    return tuple(path for path, text in written.items() if text)
+                temporary.write_bytes(content)
+    return tuple(path for path, content in written.items() if content)
 
 
 def _values(record: Record) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from foolscope.models import papers
@@ -25,9 +24,9 @@ def _sgd(epochs: int, lr: float, **rest: Any) -> dict[str, Any]:
     return UNBOXED | {"epochs": epochs, "batch_size": 100, "lr": lr, "schedule": "linear"} | rest
 
 
-def substituted(recipe: Recipe) -> tuple[str, ...]:
-    """What a record says of a network: its remarks."""
-    return recipe.remarks
+def substituted(*recipes: Recipe) -> tuple[str, ...]:
+    """What a record says of its networks: their remarks, each once."""
+    return tuple(dict.fromkeys(text for recipe in recipes for text in recipe.remarks))
 
 
 def softmax(lab: Lab, arm: str = "plain", eps: float = EPS) -> Recipe:
@@ -58,10 +57,10 @@ def threes_and_sevens(images: Images) -> Images:
     return Images(chosen.inputs, (chosen.labels == 7).long())
 
 
-def as_hyperplane(model: nn.Module, shape: torch.Size) -> tuple[Tensor, float]:
-    """W `(d,)` and b of a two-class linear model, whose second logit exceeds the first by w.x + b."""
+def as_hyperplane(model: nn.Module) -> tuple[Tensor, float]:
+    """The w `(d,)` and b of a two-class linear model, whose second logit exceeds the first by w.x + b."""
     (layer,) = (module for module in model.modules() if isinstance(module, nn.Linear))
-    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    weight, bias = layer.weight.detach(), layer.bias.detach()
     return weight[1] - weight[0], float(bias[1] - bias[0])
 
 
@@ -129,13 +128,14 @@ def maxout(lab: Lab, arm: str = "plain", seed: int = 0) -> Recipe:
 
 
 def wide_maxout(lab: Lab, arm: str, seed: int = 0, epochs: int | None = None) -> Recipe:
-    """1,600 units a layer; `epochs` None: validated on the last 10,000 images, else that many on all 60,000."""
+    """1,600 units a layer; `epochs` None: validated on a sixth of the images, else that many on all 60,000."""
     searching = epochs is None
     options = _sgd(lab.at(small=20, paper=100, tiny=2) if epochs is None else epochs, 0.05)
     if searching:
         options |= {
             "samples": None,
             "validation": 1 / 6,
+            "probe": "fgsm:loss=ce",
             "stop": "adversarial" if arm == "adversarial" else "clean",
             "patience": 100,
         }
@@ -156,7 +156,7 @@ def wide_maxout(lab: Lab, arm: str, seed: int = 0, epochs: int | None = None) ->
 
 def best_epoch(lab: Lab, recipe: Recipe) -> int:
     """After how many epochs the adversarial error on the validation images was lowest."""
-    history = lab.history(recipe)
+    history = lab.found(recipe).history
     return int(min(history, key=lambda epoch: float(epoch["adversarial_error"] or 1.0))["epoch"])
 
 

@@ -39,7 +39,7 @@ def googlenet(lab: Lab) -> Outcome:
         {"accuracy": accuracy},
         n=len(images),
         interval={"accuracy": share_interval(accuracy, len(images))},
-        substituted=(*recipes.substituted(recipe), "test images for the report's validation images"),
+        substituted=(*recipe.remarks, "test images for the report's validation images"),
     )
 
 
@@ -75,7 +75,7 @@ def googlenet_curve(lab: Lab) -> Outcome:
         {"accuracy_at_0.3": last, "confidence_on_mistakes_at_0.2": confident, "clean_accuracy": series[0]["accuracy"]},
         n=len(images),
         interval={"accuracy_at_0.3": share_interval(last, len(images))},
-        substituted=(*substitute, *recipes.substituted(recipe)),
+        substituted=(*substitute, *recipe.remarks),
         series=tuple(series),
     )
 
@@ -89,7 +89,7 @@ def worst_case_softmax(lab: Lab) -> Outcome:
         recipe = recipes.softmax(lab, "worst_case", eps)
         found = fooled(lab.network(recipe), images, fgsm(0.3))
         boxed = fooled(lab.network(recipe), images, fgsm(0.3), bounds=(0.0, 1.0))
-        loss = lab.history(recipe)[-1]["loss"]
+        loss = lab.found(recipe).history[-1]["loss"]
         series.append(
             {
                 "trained_at_eps": eps,
@@ -117,7 +117,7 @@ def worst_case_softmax(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items() if "accuracy" in key},
-        substituted=recipes.substituted(recipes.softmax(lab, "worst_case", 0.3)),
+        substituted=recipes.softmax(lab, "worst_case", 0.3).remarks,
         notes=(why,) if collapsed else (),
         series=tuple(series),
     )
@@ -146,7 +146,7 @@ def label_leak(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values if "rise" not in key},
-        substituted=recipes.substituted(recipes.softmax(lab, "static")),
+        substituted=recipes.softmax(lab, "static").remarks,
         notes=(
             "stale examples were made on the plain network with the true labels, and so carry the label; stale_accuracy_rise: eps .05 "
             "to .25",
@@ -169,7 +169,7 @@ def maxout_clean(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items()},
-        substituted=(*recipes.substituted(arms["adversarial"]), "one adversarial training for the report's several"),
+        substituted=(*arms["adversarial"].remarks, "one adversarial training for the report's several"),
     )
 
 
@@ -184,7 +184,7 @@ def maxout_robust(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items()},
-        substituted=recipes.substituted(recipes.maxout(lab, "adversarial")),
+        substituted=recipes.maxout(lab, "adversarial").remarks,
         notes=(
             "both claimed numbers stand in the paper too, for eps .25 and for another experiment (transfer): the report may have copied "
             "them",
@@ -205,7 +205,7 @@ def static_retraining(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items()},
-        substituted=recipes.substituted(recipes.maxout(lab, "static")),
+        substituted=recipes.maxout(lab, "static").remarks,
     )
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foolscope import rng
-from foolscope.binding import bound_options
+from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
 from foolscope.training.draws import Ints, derived, shuffled
 
@@ -101,7 +101,7 @@ def bind_augmentation(text: str) -> Augmentation:
         name, _, rest = item.strip().partition(":")
         if name not in AUGMENTATIONS:
             raise InputError("--augment", "none, or augmentations joined by +", name, AUGMENTATIONS)
-        options = bound_options(name, AUGMENTATIONS[name], rest, {})
+        options = bound_options(name, keyword_only(AUGMENTATIONS[name]), rest, {})
         parts.append(_partly(AUGMENTATIONS[name], options))
     return Augmentation(tuple(parts))
 

@@ -76,7 +76,7 @@ def climbed(
         bounds: the box.
         index, seed: key the random start.
     """
-    row, eps = get_norm(norm), checked_eps(eps)
+    row, _ = get_norm(norm), checked_eps(eps, len(inputs))
     with frozen(model):
         oracle = Oracle(model, inputs, labels, bounds=bounds, index=index)
         rows = oracle.rows_all
@@ -143,7 +143,7 @@ def towards_least_likely(
 
 def moved(norm: str, eps: float, inputs: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
     """`inputs` after one steepest step of size eps along a known gradient, in the box."""
-    row, eps = get_norm(norm), checked_eps(eps)
+    row, _ = get_norm(norm), checked_eps(eps, len(inputs))
     low, high = bounds or (-torch.inf, torch.inf)
     return (inputs + row.steepest(gradient, eps, low - inputs, high - inputs)).clamp(low, high)
 
@@ -154,5 +154,5 @@ def noisy(inputs: Tensor, *, eps: float, kind: str, bounds: Bounds, index: Tenso
         raise InputError("kind", "a kind of noise", kind, ("sign", "uniform"))
     index = torch.arange(len(inputs)) if index is None else index
     u = 2 * rng.uniform(seed, index.to(inputs.device), 0, inputs.shape[1:], inputs.dtype) - 1
-    x = inputs + checked_eps(eps) * (u.sign() if kind == "sign" else u)
+    x = inputs + checked_eps(eps, len(inputs)) * (u.sign() if kind == "sign" else u)
     return x if bounds is None else x.clamp(*bounds)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from foolscope.binding import bound_options
+from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
 
 Schedule = Callable[[int, int], float]
@@ -72,7 +72,7 @@ def bind_schedule(text: str) -> Schedule:
     if name not in SCHEDULES:
         raise InputError("--schedule", "a schedule", name, SCHEDULES)
     function = SCHEDULES[name]
-    options = bound_options(name, function, rest, {})
+    options = bound_options(name, keyword_only(function), rest, {})
     return lambda update, updates: function(update, updates, **options)
 
 

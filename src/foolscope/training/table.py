@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from foolscope.binding import bound_options
+from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
 from foolscope.training import objectives, terms
 from foolscope.training.terms import Criterion, cross_entropy
@@ -145,14 +145,14 @@ def bind_objective(text: str | Function, function: Function | None = None, **def
     if not isinstance(text, str):
         return Objective(getattr(text, "__name__", "objective"), text, _defaults(text, defaults))
     if function is not None:
-        return Objective(text, function, bound_options(text, function, "", defaults, OFFERED))
+        return Objective(text, function, bound_options(text, keyword_only(function, OFFERED), "", defaults))
     parts = [part.strip().partition(":") for part in text.split("+")]
     chosen: dict[str, list[tuple[Row, dict[str, Any]]]] = {OBJECTIVE: [], CRITERION: [], TERM: [], PENALTY: []}
     for name, _, rest in parts:
         if name not in OBJECTIVES:
             raise InputError("--objective", "an objective (`foolscope objectives` lists them)", name, OBJECTIVES)
         row = OBJECTIVES[name]
-        chosen[row.kind].append((row, bound_options(name, row.function, rest, defaults, OFFERED)))
+        chosen[row.kind].append((row, bound_options(name, keyword_only(row.function, OFFERED), rest, defaults)))
     for kind in (OBJECTIVE, CRITERION):
         if len(chosen[kind]) > 1:
             names = " and ".join(row.name for row, _ in chosen[kind])

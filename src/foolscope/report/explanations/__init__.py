@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foolscope.report.background import notes_section, settings_section
-from foolscope.report.explanations import first_order, linear_response, logit_gaps
+from foolscope.report.explanations import (
+    first_order,
+    linear_response,
+    linearity,
+    logit_gaps,
+    loss_geometry,
+    loss_race,
+    power_law,
+)
 from foolscope.report.render import render_page
 from foolscope.report.section import Cell, Column, Section, Table
 from foolscope.report.wording import plural, short
@@ -17,6 +25,10 @@ SECTIONS: dict[str, Callable[[Record], Section]] = {
     "linear_response": linear_response.section,
     "first_order_distance": first_order.section,
     "logit_gaps": logit_gaps.section,
+    "power_law": power_law.section,
+    "loss_geometry": loss_geometry.section,
+    "loss_race": loss_race.section,
+    "linearity": linearity.section,
 }
 
 

@@ -41,7 +41,7 @@ def lines(
     import altair as alt
 
     strokes = list(dict.fromkeys(row[dash] for row in rows)) if dash else []
-    encoding: dict[str, Any] = {"x": alt.X(**x), "y": alt.Y(**y), "color": _colour(names), "detail": "name:N"}
+    encoding: dict[str, Any] = {"x": alt.X(**x), "y": alt.Y(**y), "color": colour(names), "detail": "name:N"}
     if dash:
         scale = alt.Scale(domain=strokes, range=[*DASHES.values()][: len(strokes)])
         legend = alt.Legend(title=None, orient="top", symbolStrokeColor=QUIET)
@@ -65,7 +65,7 @@ def points(
     """Points, coloured by their `name`, in the order of `names`; the row's `tip` is shown on hover where there is one."""
     import altair as alt
 
-    encoding: dict[str, Any] = {"x": alt.X(**x), "y": alt.Y(**y), "color": _colour(names)}
+    encoding: dict[str, Any] = {"x": alt.X(**x), "y": alt.Y(**y), "color": colour(names)}
     if rows and "tip" in rows[0]:
         encoding["tooltip"] = alt.Tooltip("tip:N", title=" ")
     data = alt.InlineData(values=list(rows))
@@ -92,7 +92,8 @@ def layered(*parts: Any, height: int = HEIGHT) -> dict[str, Any]:
     return finished(alt.layer(*parts).resolve_scale(color="shared"), height)
 
 
-def _colour(names: Sequence[str]) -> Any:
+def colour(names: Sequence[str]) -> Any:
+    """The colours of these names, in the palette's order."""
     import altair as alt
 
     legend = alt.Legend(title=None, orient="top", symbolOpacity=1) if len(names) > 1 else None

@@ -55,25 +55,28 @@ def bare_loop(model: nn.Module, inputs: Tensor, passes: int) -> None:
 
 
 def paired(
-    ours: Callable[[], object], bare: Callable[[], object], pairs: int = PAIRS
+    ours: Callable[[], object],
+    bare: Callable[[], object],
+    pairs: int = PAIRS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, tuple[float, float], float]:
     """Median ratio, its spread and the median seconds of `ours`, over interleaved pairs after one of each to warm up."""
     ours(), bare()
     ratios, seconds = [], []
     for pair in range(pairs):  # who goes first alternates, so that a drift of the machine cancels
         if pair % 2:
-            first, second = _timed(bare), _timed(ours)
+            first, second = _timed(bare, clock), _timed(ours, clock)
         else:
-            second, first = _timed(ours), _timed(bare)
+            second, first = _timed(ours, clock), _timed(bare, clock)
         ratios.append(second / first)
         seconds.append(second)
     return float(np.median(ratios)), (min(ratios), max(ratios)), float(np.median(seconds))
 
 
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+def _timed(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    begun = clock()
     work()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def speed_table(names: tuple[str, ...] | None = None, pairs: int = PAIRS) -> list[Row]:

@@ -112,7 +112,8 @@ def test_the_page_of_hardened_networks_puts_the_audit_beside_fgsm() -> None:
 def test_the_pages_are_those_of_the_records_in_the_repository(page: str) -> None:
     records = read_records(ROOT / "results", tuple(CLAIMS))
     written = {"results.md": results_page(tuple(CLAIMS.values()), records), "hardened.md": hardened_page(records)}[page]
-    assert (ROOT / "docs" / page).read_text() == written
+    path = ROOT / "docs" / page
+    assert (path.read_text() if path.exists() else "") == written
 
 
 def test_every_picture_of_the_results_page_is_there() -> None:

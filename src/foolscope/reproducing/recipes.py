@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from foolscope.models import papers
@@ -58,10 +57,10 @@ def threes_and_sevens(images: Images) -> Images:
     return Images(chosen.inputs, (chosen.labels == 7).long())
 
 
-def as_hyperplane(model: nn.Module, shape: torch.Size) -> tuple[Tensor, float]:
-    """W `(d,)` and b of a two-class linear model, whose second logit exceeds the first by w.x + b."""
+def as_hyperplane(model: nn.Module) -> tuple[Tensor, float]:
+    """The w `(d,)` and b of a two-class linear model, whose second logit exceeds the first by w.x + b."""
     (layer,) = (module for module in model.modules() if isinstance(module, nn.Linear))
-    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    weight, bias = layer.weight.detach(), layer.bias.detach()
     return weight[1] - weight[0], float(bias[1] - bias[0])
 
 

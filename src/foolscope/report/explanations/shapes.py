@@ -10,7 +10,7 @@ from foolscope.report.explanations.style import PALETTE, QUIET, Rows, colour
 
 
 def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Sequence[str], until: str) -> Any:
-    """Bars from the row's field of `x` to its field `until`, stacked and coloured by `name`."""
+    """Bars from the row's field of `x` to its field `until`, coloured by `name`; a row's `bottom` and `top` stack them."""
     import altair as alt
 
     return (
@@ -19,7 +19,8 @@ def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Seque
         .encode(
             x=alt.X(**x),
             x2=f"{until}:Q",
-            y=alt.Y(**{**y, "stack": "zero"}),
+            y=alt.Y(**{**y, "shorthand": "bottom:Q"}),
+            y2="top:Q",
             color=colour(names),
             tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip(y["shorthand"], title=y["title"])],
         )

@@ -270,7 +270,7 @@ def _racing(lab: Lab) -> tuple[nn.Module, Images]:
     if lab.scale == TINY:
         return _mnist(lab, 12)
     model = load_model("cifar10_resnet20", weights="cifar10_resnet20", device=lab.device).module
-    images = lab.images("cifar10_lossless:test", lab.at(small=72, paper=300, tiny=0))
+    images = lab.images("cifar10_lossless:test", lab.at(small=60, paper=300, tiny=0))
     model.eval().requires_grad_(False)
     return model, images.keep(~wrong(outputs(model, images.inputs), images.labels))
 

@@ -28,13 +28,13 @@ def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Seque
 
 
 def rules(rows: Rows, x: Mapping[str, Any]) -> Any:
-    """Upright dashed rules at the rows' `at`, each with its `label` along it."""
+    """Upright dashed rules at the rows' `at`, each with its `label` above the plot."""
     import altair as alt
 
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(x=alt.X(**{**x, "shorthand": "at:Q"}))
     line = base.mark_rule(color=QUIET, strokeDash=[4, 4])
-    text = base.mark_text(angle=270, align="right", baseline="bottom", dy=-4, dx=-4, color=QUIET, fontSize=12)
-    return alt.layer(line, text.encode(y=alt.value(0), text="label:N"))
+    text = base.mark_text(baseline="bottom", color=QUIET, fontSize=12).encode(y=alt.value(-4), text="label:N")
+    return alt.layer(line, text)
 
 
 def boxes(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], height: int = 150) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from foolscope import rng
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_count, checked_norm, random_point, stride
-from foolscope.attacks.hybrid import _rivals as rivals
+from foolscope.attacks._step import checked_count, checked_norm, rivals, stride
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
@@ -117,12 +117,14 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     """The first run and all later ones, then a last look."""
     origin, box, (first, later) = oracle.inputs[rows], oracle.box(rows), WAYS[norm.name]
     nearest, x, eps = Nearest.of(origin), origin.clone(), origin.new_zeros(len(rows))
+    precise = torch.promote_types(origin.dtype, torch.float32)  # half precision has too few distinct draws
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
     for number, run in enumerate(run_plan(steps, 1 if likeliest is None else likeliest.shape[1])):
         way, aimed = first, oracle
         if run.rival is None:
             way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
-            noise = random_point(oracle, rows, norm, eps, "corner", seed, number) - origin
+            u = rng.uniform(seed, oracle.index[rows], number, origin.shape[1:], precise)
+            noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
             x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
             aimed, x = oracle.aimed(likeliest[:, run.rival]), origin.clone()

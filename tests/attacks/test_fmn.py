@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from foolscope.attacks import fmn
+from foolscope.attacks import ATTACKS, NEAREST, bind, fmn
 from foolscope.attacks.fmn import NORMS, run_plan
 from foolscope.norms import NORMS as ROWS
 from foolscope.oracle import Oracle
@@ -62,3 +62,10 @@ def test_targets_are_kept_through_all_runs():
     moved = (found != x).flatten(1).any(1)
     assert bool(moved.any())
     assert torch.equal(model(found).argmax(1)[moved], targets[moved])
+
+
+def test_the_best_of_each_norm_is_one_of_its_rows_and_binds_without_a_norm():
+    assert set(NEAREST) == set(ROWS)
+    for norm, name in NEAREST.items():
+        assert norm in ATTACKS[name].norms
+        bind(name)

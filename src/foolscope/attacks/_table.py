@@ -411,6 +411,6 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
     inner = next((value.strip() for key, _, value in given if key.strip() == "attack"), None)
     options = bound_options(name, _options(function, inner), rest, defaults)
     row = ATTACKS.get(name)
-    if row and options.get("norm", "linf") not in row.norms:
+    if row and options.get("norm", row.norms[0]) not in row.norms:
         raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)
     return Bound(name, function, options)

@@ -12,6 +12,7 @@ from foolscope import rng
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm, rivals, stride
 from foolscope.errors import InputError
+from foolscope.norms import NORMS as NORM_ROWS
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
 
@@ -204,9 +205,8 @@ def _shrink(
 def _direction(gradient: Tensor, mean: Tensor, way: Way) -> Tensor:
     """Where a step goes: the gradient, or the running mean of the normalised ones (kept in `mean`), its components to a power."""
     if way.memory:
-        scale = gradient.flatten(1).norm(dim=1).view(-1, *[1] * (gradient.ndim - 1))
-        mean.lerp_(gradient / torch.where(scale > 0, scale, 1), 1 - way.memory)
-        gradient = mean.clone()
+        scale = NORM_ROWS["l2"].size(gradient).view(-1, *[1] * (gradient.ndim - 1))
+        gradient = mean.lerp_(gradient.div_(torch.where(scale > 0, scale, 1)), 1 - way.memory)
     return gradient if way.power == 1 else gradient.sign() * gradient.abs().pow(way.power)
 
 
@@ -218,7 +218,7 @@ def _moved(norm: Norm, d: Tensor, along: Tensor, length: float, eps: Tensor, low
     view = (-1, *[1] * (d.ndim - 1))
     if norm.name == "linf":  # in place, and clipped to the box by the caller
         ball = eps.view(view)
-        return d.addcmul_(along.sign_(), length * ball).clamp_(-ball, ball)
+        return d.addcmul_(along.sign(), length * ball).clamp_(-ball, ball)
     if norm.name == "l2":
         return norm.project(d + stride(norm, along, length * eps, d, lower, upper), eps, lower, upper)
     scale = norm.dual(along)

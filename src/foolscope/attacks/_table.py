@@ -202,7 +202,7 @@ ATTACKS: dict[str, Attack] = {
             "Pintor et al. 2021; runs from afar own",
             _same((1.01, 1.05), fmn.NORMS),
             _same(1.01, fmn.NORMS),
-            {"linf": (1.01, 1.7), "l2": (1.01, 1.2), "l1": (1.01, 1.2)},
+            {"linf": (1.01, 1.1), "l2": (1.01, 1.2), "l1": (1.01, 1.4)},
             "To learn how far the nearest fooling image is without choosing an eps; in l0 `sigma_zero` does that.",
         ),
         Attack(

@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not real and not gpu"
+	$(BIN)/python -m pytest -m "not real and not gpu" -n auto --dist worksteal
 
 test-real: $(STAMP)
 	FOOLSCOPE_DATA=$(abspath $(SHARED))/data FOOLSCOPE_WEIGHTS=$(abspath $(SHARED))/weights \

@@ -60,9 +60,9 @@ def _column(value: Size, like: Tensor) -> Tensor:
 
 def _room(direction: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """How far each component can move the way `direction` points, `(b, d)`; finite, however wide the box."""
-    most = torch.finfo(direction.dtype).max
-    positive = torch.gt(direction, 0, out=torch.empty_like(direction))
-    return torch.lerp(-lower.clamp(min=-most / 4), upper.clamp(max=most / 4), positive).flatten(1)
+    # one tensor, in place: a fresh one for each step costs five times as much as what is written to it
+    far = direction.sign().mul_(torch.finfo(direction.dtype).max / 4)
+    return far.clamp_(lower, upper).abs_().flatten(1)
 
 
 def _signed(amount: Tensor, direction: Tensor) -> Tensor:
@@ -73,18 +73,19 @@ def _signed(amount: Tensor, direction: Tensor) -> Tensor:
 def _level(rate: Tensor, cap: Tensor, target: Tensor) -> Tensor:
     """The smallest t >= 0 with sum_i min(t * rate_i, cap_i) = target, `(b, 1)`; infinite where the caps cannot reach it.
 
-    An active-set iteration: t only grows, so a component that has reached its cap stays there. Exact once the set stops changing.
+    An active-set iteration: t only grows, so a component that has reached its cap stays there. Exact once the set stops changing. Spoils
+    `cap`.
     """
-    cap = cap.clamp(max=torch.finfo(cap.dtype).max)
-    full, count = torch.zeros_like(rate), 0.0
-    t = torch.zeros_like(rate[:, :1])
+    most = torch.finfo(cap.dtype).max
+    cap = cap.clamp_(max=most)
+    full, work = torch.empty_like(cap), torch.empty_like(cap)
+    t, left, free = torch.zeros_like(cap[:, :1]), target, rate.sum(1, keepdim=True)
     for _ in range(MAX_ROUNDS):
-        free = (rate * (1 - full) if count else rate).sum(1, keepdim=True)
-        left = target - (cap * full).sum(1, keepdim=True) if count else target
         t = torch.where(left <= 0, t, torch.where(free > 0, left / free, torch.inf))
-        torch.ge(t.clamp(max=torch.finfo(t.dtype).max) * rate, cap, out=full)
-        before, count = count, float(full.sum(dtype=torch.float64))
-        if count == before:
+        torch.ge(torch.mul(rate, t.clamp(max=most), out=work), cap, out=full)
+        left = target - torch.mul(cap, full, out=work).sum(1, keepdim=True)
+        before, free = free, torch.mul(rate, full.neg_().add_(1), out=work).sum(1, keepdim=True)
+        if torch.equal(free, before):
             break
     return t
 
@@ -163,13 +164,13 @@ def _l2_size(d: Tensor) -> Tensor:
 
 def _l2_scale(d: Tensor, eps: Size, room: Tensor) -> tuple[Tensor, Tensor]:
     """The `(b, 1)` t for which sign(d) * min(t * |d|, room) has l2 size eps, and |d|, both in units of a power of two."""
-    slope = (d.flatten(1) / _power(d)).abs()
+    slope = (d.flatten(1) / _power(d)).abs_()
     return _level(slope.square(), room.square(), _column(eps, d).square()).sqrt(), slope
 
 
 def _shrunk(slope: Tensor, t: Tensor, room: Tensor) -> Tensor:
-    """min(t * slope, room), where t may be infinite and slope 0."""
-    return (t.clamp(max=torch.finfo(t.dtype).max) * slope).minimum(room)
+    """min(t * slope, room), where t may be infinite and slope 0; spoils the slope."""
+    return torch.minimum(slope.mul_(t.clamp(max=torch.finfo(t.dtype).max)), room, out=slope)
 
 
 def _l2_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:

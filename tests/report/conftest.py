@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foolscope.auditing.tiles import Shot, Tile
 from foolscope.report.charts import wilson
-from foolscope.report.gallery import Shot, Tile
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foolscope.attacks._table import ATTACKS, Attack, Bound, bind, list_attacks
+from foolscope.attacks._table import ATTACKS, NEAREST, Attack, Bound, bind, list_attacks
 from foolscope.attacks.apgd import apgd
 from foolscope.attacks.bim import bim
 from foolscope.attacks.cw import cw
@@ -17,11 +17,13 @@ from foolscope.attacks.mi_fgsm import mi_fgsm
 from foolscope.attacks.minimal import minimal
 from foolscope.attacks.noise import noise
 from foolscope.attacks.pgd import pgd
+from foolscope.attacks.sigma_zero import sigma_zero
 from foolscope.attacks.square import square
 from foolscope.attacks.step_ll import step_ll
 
 __all__ = [
     "ATTACKS",
+    "NEAREST",
     "Attack",
     "Bound",
     "apgd",
@@ -40,6 +42,7 @@ __all__ = [
     "minimal",
     "noise",
     "pgd",
+    "sigma_zero",
     "square",
     "step_ll",
 ]

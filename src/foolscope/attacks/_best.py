@@ -52,6 +52,9 @@ class Best:
             self.loss[places], self.fooled[places] = best_loss, was_fooled
 
     def _copy(self, places: Tensor, x: Tensor, which: Tensor) -> None:
+        if x.device.type != "cpu":  # counting rows would wait for the device, and copying all costs it little
+            self._x[places] = torch.where(which.view(-1, *[1] * (x.ndim - 1)), x, self._x[places])
+            return
         rows = which.nonzero().squeeze(1)
         if len(rows):
             self._x[places[rows]] = x[rows]

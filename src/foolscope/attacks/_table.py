@@ -25,6 +25,7 @@ from foolscope.attacks import (
     minimal,
     noise,
     pgd,
+    sigma_zero,
     square,
     step_ll,
 )
@@ -198,11 +199,25 @@ ATTACKS: dict[str, Attack] = {
             True,
             True,
             "steps g + 2 f",
-            "Pintor et al. 2021",
+            "Pintor et al. 2021; runs from afar own",
             _same((1.01, 1.05), fmn.NORMS),
-            {"linf": 1.01, "l2": 1.01, "l1": (1.01, 2.5), "l0": inf},
-            {"linf": (1.01, 1.7), "l2": (1.01, 1.6), "l1": (1.01, 1.5), "l0": (1.01, inf)},
-            "To learn how far the nearest fooling image is, in any norm, without choosing an eps.",
+            _same(1.01, fmn.NORMS),
+            {"linf": (1.01, 1.7), "l2": (1.01, 1.2), "l1": (1.01, 1.2)},
+            "To learn how far the nearest fooling image is without choosing an eps; in l0 `sigma_zero` does that.",
+        ),
+        Attack(
+            "sigma_zero",
+            sigma_zero.sigma_zero,
+            sigma_zero.NORMS,
+            MINIMAL,
+            True,
+            True,
+            "steps g + 2 f",
+            "Cinà et al. 2024; exchange own",
+            _same((1.01, 1.05), sigma_zero.NORMS),
+            {"l0": (5.0, 8.0)},
+            {"l0": (1.01, 2.0)},
+            "To learn how few components must change; in the other norms `fmn` does that.",
         ),
         Attack(
             "ddn",
@@ -214,8 +229,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Rony et al. 2019",
             _same((1.01, 1.05), ddn.NORMS),
-            {"l2": inf},
-            {"l2": (1.01, 1.5)},
+            _same(1.01, ddn.NORMS),
+            _same((1.01, 1.4), ddn.NORMS),
             "A cheap first look at l2 distances; `fmn` and `cw` go further.",
         ),
         Attack(
@@ -225,11 +240,11 @@ ATTACKS: dict[str, Attack] = {
             MINIMAL,
             True,
             True,
-            "steps g + 1 f",
+            "(steps + 1) g + 1 f",
             "Carlini & Wagner 2017",
             _same((1.01, 1.01), cw.NORMS),
-            {"l2": 1.01},
-            {"l2": (1.02, 1.5)},
+            _same(1.01, cw.NORMS),
+            _same((1.01, 1.35), cw.NORMS),
             "The strong and slow classic for l2 distances, and for examples that fool by a margin (`kappa`).",
         ),
         Attack(
@@ -242,8 +257,8 @@ ATTACKS: dict[str, Attack] = {
             "steps x ((candidates - 1) g + 1 f) + 1 f",
             "Moosavi-Dezfooli et al. 2016",
             _same((1.01, 1.01), deepfool.NORMS),
-            {"l2": 1.01, "linf": 1.05},
-            {"l2": (1.1, 1.75), "linf": (1.1, 3.5)},
+            {"linf": (1.01, 1.02), "l2": 1.01},
+            {"linf": (1.1, 3.1), "l2": (1.1, 1.55)},
             "The cheapest distances: a few passes for a rough upper bound on them.",
         ),
         Attack(
@@ -253,11 +268,11 @@ ATTACKS: dict[str, Attack] = {
             MINIMAL,
             True,
             True,
-            "steps g + 2 f",
+            "(steps + 1) g + 1 f",
             "Szegedy et al. 2014",
             _same((1.02, 1.05), lbfgs.NORMS),
-            {"l2": 1.01},
-            {"l2": (1.2, 2.5)},
+            _same(1.01, lbfgs.NORMS),
+            _same((1.15, 2.3), lbfgs.NORMS),
             "To repeat the papers' first attack; others find nearer images for the same passes.",
         ),
         Attack(
@@ -270,8 +285,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Ozbulak et al. 2020",
             _same((1.1, 1.3), equal_footing.NORMS),
-            _same(inf, equal_footing.NORMS),
-            _same(inf, equal_footing.NORMS),
+            _same((1.1, 1.3), equal_footing.NORMS),
+            _same((1.06, 1.75), equal_footing.NORMS),
             "To study what a loss does to the perturbation; not to measure robustness.",
         ),
         Attack(
@@ -332,6 +347,9 @@ ATTACKS: dict[str, Attack] = {
         ),
     )
 }
+
+# The best minimal-norm attack of each norm, by measurement (docs/peers.md).
+NEAREST = dict.fromkeys(fmn.NORMS, "fmn") | dict.fromkeys(sigma_zero.NORMS, "sigma_zero")
 
 
 def list_attacks() -> list[dict[str, str]]:

@@ -238,10 +238,8 @@ def _ascent(oracle: Oracle, rows: Tensor, norm: Norm, eps: Tensor) -> Ascent:
 
         def climb(x: Tensor, old: Tensor, g: Tensor, pace: _Pace, inertia: float) -> Tensor:
             z = g.sign().mul_(spread(pace.size, x)).add_(x).clamp_(low, high)
-            if not inertia:
-                return z
-            # x + (1 - inertia) (z - x) + inertia (x - old)
-            return z.lerp_(x, inertia).add_(x, alpha=inertia).sub_(old, alpha=inertia).clamp_(low, high)
+            # x + (1 - inertia) (z - x) + inertia (x - old); nobody needs the old point any more
+            return z.lerp_(old.lerp_(x, 2.0), inertia).clamp_(low, high) if inertia else z
 
         return climb
     lower, upper = oracle.box(rows)

@@ -138,12 +138,13 @@ def _descend(
         won |= reached & (2 * step > steps)
         nearest.take(x, norm.size(d), reached)
         weight = torch.where(reached, 0, constant)
-        slope = 2 * d - weight.view(view) * gradient
+        slope = d.mul_(2).sub_(gradient.mul_(weight.view(view)))
         mean.lerp_(slope, 1 - DECAY[0])
-        square.lerp_(slope.square(), 1 - DECAY[1])
+        square.mul_(DECAY[1]).addcmul_(slope, slope, value=1 - DECAY[1])
         anneal = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
         length = rate * anneal * math.sqrt(1 - DECAY[1] ** step) / (1 - DECAY[0] ** step)
-        x = oracle.clip(x - length.view(view) * (mean / square.sqrt()).nan_to_num(0.0))
+        move = torch.div(mean, torch.sqrt(square, out=slope), out=slope).nan_to_num_(0.0).mul_(length.view(view))
+        x = oracle.clip(torch.sub(x, move, out=move))
     return x, won
 
 

@@ -16,6 +16,8 @@ from foolscope.oracle import Oracle, attacked
 
 NORMS = ("l2",)
 LAST_STEP = 0.01  # what the step falls to
+OVERSHOOT = 1.01  # how far beyond the linear estimate of the boundary the first radius reaches
+FARTHEST = 0.5  # of the largest change that the box allows: the first radius at most
 
 
 def ddn(
@@ -26,7 +28,7 @@ def ddn(
     targets: Tensor | None = None,
     norm: str = "l2",
     steps: int = 100,
-    init_norm: float = 1.0,
+    init_norm: float | None = None,
     gamma: float = 0.05,
     loss: str = "margin",
     seed: int = 0,
@@ -36,7 +38,7 @@ def ddn(
     ``delta <- delta + a * g / |g|;  radius <- radius * (1 - gamma)`` where the iterate fools, ``* (1 + gamma)`` where not;
     ``x <- inputs + radius * delta / |delta|``, with `a` falling from 1 to 0.01 along a cosine. Beyond the paper: the scaling to the
     radius is exact inside the box (components at their limit stay, the others make up for them), the loss is the margin, which no
-    confidence saturates, and nothing is rounded to grey levels.
+    confidence saturates, the first radius is the image's own, and nothing is rounded to grey levels.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -45,7 +47,7 @@ def ddn(
         targets: `(b,)`; fooled then means classified as the target.
         norm: l2.
         steps: gradient steps.
-        init_norm: the first radius, in input units.
+        init_norm: the first radius, in input units (the paper: 1). None: that of the linearised model's boundary, box included.
         gamma: relative change of the radius in each step, in (0, 1).
         loss: `margin`, `ce` (as in the paper), `logit` or `dlr`.
         seed: not used; nothing is random.
@@ -69,7 +71,7 @@ def ddn(
     """
     row = checked_norm("ddn", norm, NORMS)
     checked_count("steps", steps)
-    if not init_norm > 0:
+    if init_norm is not None and not init_norm > 0:
         raise InputError("init_norm", "a positive number", init_norm)
     if not 0 < gamma < 1:
         raise InputError("gamma", "a number between 0 and 1", gamma)
@@ -81,11 +83,13 @@ def ddn(
     return best
 
 
-def _turn(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, init_norm: float, gamma: float, loss: Loss) -> Tensor:
+def _turn(
+    oracle: Oracle, rows: Tensor, norm: Norm, steps: int, init_norm: float | None, gamma: float, loss: Loss
+) -> Tensor:
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     view = (-1, *[1] * (origin.ndim - 1))
     best = Nearest.of(origin)
-    x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm)
+    x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm or 1.0)
     for step in range(steps + 1):
         if step < steps:
             margin, _, gradient = oracle.gradient(x, rows, loss)
@@ -100,6 +104,11 @@ def _turn(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, init_norm: float
         heading = delta.addcmul(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
         if step:
             radius = radius * torch.where(fooled, 1 - gamma, 1 + gamma)
+        elif init_norm is None:
+            reach = norm.size(norm.cross(gradient, -OVERSHOOT * margin, lower, upper))
+            if oracle.bounds is not None:  # from near the ends of the box, some images find no way back
+                reach = reach.minimum(FARTHEST * norm.size(upper.maximum(-lower)))
+            radius = torch.where(reach > 0, reach, radius)  # 1 where the gradient is dead
         x = oracle.clip(origin + norm.steepest(heading, radius, lower, upper))
         delta = x - origin
     return best.x

@@ -84,7 +84,7 @@ def hybrid(
     margin = LOSSES["margin"]
     with attacked(model, inputs, labels, targets) as oracle:
         best, rows = Best(oracle.inputs), oracle.undecided()
-        aims = oracle.targets[:, None] if oracle.targets is not None else _rivals(oracle, restarts)
+        aims = oracle.targets[:, None] if oracle.targets is not None else rivals(oracle, restarts)
         promising = aims[:, 0].clone()
         for restart in range(restarts):
             if not len(rows):
@@ -122,7 +122,7 @@ def hybrid(
     return best.x
 
 
-def _rivals(oracle: Oracle, count: int) -> Tensor:
+def rivals(oracle: Oracle, count: int) -> Tensor:
     """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
     wrong = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
     return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices

@@ -32,6 +32,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("pgd", "pgd:steps=20"),
         Step("climbs", "hybrid:steps=8,restarts=3,finish=20,rounds=0"),
         Step("fmn", "fmn:steps=40", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=40", everyone=True),  # in l0
         Step("noise", "noise:steps=4", sees="outputs"),
         Step("square", "square:steps=50", sees="outputs"),
     ),
@@ -39,6 +40,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("pgd", "pgd:steps=20"),
         Step("climbs", "hybrid:rounds=0"),
         Step("fmn", "fmn:steps=100", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=100", everyone=True),  # in l0
         Step("noise", "noise:steps=10", sees="outputs"),
         Step("square", "square:steps=150", sees="outputs"),
         Step("hybrid", "hybrid:restarts=3", sees="both"),
@@ -47,6 +49,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("pgd", "pgd:steps=40,restarts=3"),
         Step("climbs", "hybrid:steps=60,finish=200,rounds=0"),
         Step("fmn", "fmn:steps=1000", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=1000", everyone=True),  # in l0
         Step("noise", "noise:steps=100", sees="outputs"),
         Step("square", "square:steps=1000", sees="outputs"),
         Step("hybrid", "hybrid:steps=40,restarts=18,finish=100,rounds=20,flips=300", sees="both"),

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from foolscope.attacks import bind
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
+from foolscope.auditing.tiles import Shot, Tile
 from foolscope.ledger import Case, Ints, Ledger, adversarials, judge, probe
 from foolscope.norms import NORMS
-from foolscope.report.gallery import Shot, Tile
 
 RADII = (0.25, 0.5, 1.0, 2.0)  # of eps
 EACH = 4  # images of each kind
@@ -91,7 +91,7 @@ def _shoot(case: Case, ledger: Ledger, eps: float, part: Ints) -> dict[str, Tens
     oracle = case.oracle(part, clean=torch.from_numpy(np.asarray(ledger.logits[part])))
     x = oracle.inputs
     if case.norm in PGD_NORMS:
-        x = bind("pgd:steps=20,early_stop=false", eps=eps, norm=case.norm, seed=case.seed)(oracle)
+        x = bind("pgd:steps=20,early_stop=false", eps=eps, norm=case.norm, seed=case.seed)(oracle.through(case.swift))
     verdict = judge(oracle, x)
     keys = ("found", "prediction", "margin", "confidence", "distance", "adversarial")
     return {key: verdict[key].cpu() for key in keys} | {"forwards": oracle.forwards, "backwards": oracle.backwards}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from foolscope import rng
-from foolscope.attacks import Bound, bind
+from foolscope.attacks import NEAREST, Bound, bind
 from foolscope.attacks.fgsm import NORMS as SINGLE_STEP_NORMS
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
 from foolscope.ledger import Case, Ints, Ledger, Stage, judge, probe
@@ -167,7 +167,7 @@ def _stage_checks(
         beaten = np.isin(ledger.attack.astype(str)[correct], list(black_box_stages))
         text = "attacks that see no gradient fooled images after the gradient attacks had given up"
         checks.append(_share("black_box", beaten, BLACK_BOX, text, lucky=True))
-    ascents = [s for s in ledger.stages if s.name in gradient_stages and s.name != "fmn"]
+    ascents = [s for s in ledger.stages if s.name in gradient_stages and s.name not in NEAREST.values()]
     # One run alone says nothing: its steps shrink, so that most images fall late in it.
     if len(ascents) > 1:
         late, before = (hits[correct] for hits in _doublings(ascents, len(ledger.attack)))

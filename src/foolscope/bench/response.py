@@ -61,8 +61,8 @@ def main() -> None:
             def forward(model: nn.Module = model, x: Tensor = x) -> None:
                 model(x)
 
-            ratio, (low, high), seconds = paired(ours, bare)
-            passes, _, _ = paired(ours, forward)
+            ratio, (low, high), seconds = paired(ours, bare, PAIRS)
+            passes, _, _ = paired(ours, forward, PAIRS)
         kept = "yes" if ratio <= BOUND else "**no**"
         each = 1e3 * seconds / len(x)
         print(f"| {name} | {len(x)} | {ratio:.3f} ({low:.3f}-{high:.3f}) | {kept} | {each:.2f} | {passes:.2f} |")

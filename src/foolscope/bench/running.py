@@ -22,6 +22,7 @@ Say = Callable[[str], None]
 def run_benchmarks(
     *,
     network: tuple[str, ...] = (),
+    copies: bool = False,
     peers: bool = False,
     autoattack: str | None = None,
     samples: int | None = None,
@@ -37,6 +38,7 @@ def run_benchmarks(
 
     Args:
         network: names; all where there are none.
+        copies: instead of attacks, time passes through copies of the networks that compute the same.
         peers: compare minimal distances with the peers'.
         autoattack: a checkout; compare fixed-eps batteries with it.
         samples: images a network.
@@ -53,11 +55,19 @@ def run_benchmarks(
         InputError: bad input, in one line.
     """
     _check(peers, autoattack, samples, norm, budget, attack, effort)
+    if copies:
+        from foolscope.bench import copies as copied
+
+        timed = copied.copies_table(network or None)
+        return {"copies": [asdict(row) for row in timed]}, copied.markdown(timed)
     if not peers and autoattack is None:
         from foolscope.bench import speed
+        from foolscope.bench.training import training_table
 
         measured = speed.speed_table(network or None)
-        return {"rows": [asdict(row) for row in measured]}, speed.markdown(measured)
+        learned = [] if network else training_table()
+        text = "\n\n".join(speed.markdown(rows) for rows in (measured, learned) if rows)
+        return {"rows": [asdict(row) for row in measured], "training": [asdict(row) for row in learned]}, text
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
     content: dict[str, Any] = {"environment": _where()}
     texts = [_line(content["environment"])]

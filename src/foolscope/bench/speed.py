@@ -5,10 +5,11 @@ Pairs are interleaved, so that whatever else the machine does falls on both alik
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,28 @@ from torch import Tensor, nn
 
 from foolscope.attacks import fmn, pgd
 from foolscope.bench.networks import Subject, subjects
+from foolscope.environment import environment
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.subject import checked_batch_size
 from foolscope.untouched import untouched
 
-PAIRS = 9
+PAIRS, FEWEST = 25, 9  # pairs a row: as many as SECONDS allow
+SECONDS = 20.0
+
+
+class Ratio(NamedTuple):
+    """Ours beside the bare loop, over interleaved pairs.
+
+    Attributes:
+        median: of ours / bare.
+        spread: smallest and largest.
+        seconds: median of ours.
+    """
+
+    median: float
+    spread: tuple[float, float]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,7 @@ class Row:
         spread: smallest and largest ratio.
         bound: what it must not exceed.
         seconds: median of ours.
+        step: what a step costs beside its pass, in microseconds; None where steps get cheaper as images leave.
     """
 
     network: str
@@ -45,6 +63,7 @@ class Row:
     spread: tuple[float, float]
     bound: float
     seconds: float
+    step: float | None = None
 
 
 def bare_loop(model: nn.Module, inputs: Tensor, passes: int) -> None:
@@ -54,43 +73,64 @@ def bare_loop(model: nn.Module, inputs: Tensor, passes: int) -> None:
         torch.autograd.grad(model(x).sum(), x)
 
 
-def paired(
-    ours: Callable[[], object], bare: Callable[[], object], pairs: int = PAIRS
-) -> tuple[float, tuple[float, float], float]:
-    """Median ratio, its spread and the median seconds of `ours`, over interleaved pairs after one of each to warm up."""
-    ours(), bare()
-    ratios, seconds = [], []
-    for pair in range(pairs):  # who goes first alternates, so that a drift of the machine cancels
+def paired(ours: Callable[[], object], bare: Callable[[], object], pairs: int | None = None) -> Ratio:
+    """Both in turn, after one of each to warm up; `pairs` times, or as often as time allows."""
+    once = _timed(ours) + _timed(bare)
+    times = []
+    for pair in range(
+        pairs or int(min(PAIRS, max(FEWEST, SECONDS / once)))
+    ):  # who goes first alternates, so that a drift of the machine cancels
         if pair % 2:
-            first, second = _timed(bare), _timed(ours)
+            times.append((_timed(bare), _timed(ours))[::-1])
         else:
-            second, first = _timed(ours), _timed(bare)
-        ratios.append(second / first)
-        seconds.append(second)
-    return float(np.median(ratios)), (min(ratios), max(ratios)), float(np.median(seconds))
+            times.append((_timed(ours), _timed(bare)))
+    mine, its = np.array(times).T
+    ratios = mine / its
+    spread = float(ratios.min()), float(ratios.max())
+    return Ratio(float(np.median(ratios)), spread, float(np.median(mine)))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Timings on one thread: what else runs on a shared machine falls on two more unevenly than on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def where() -> str:
+    """How and where times are taken, in words."""
+    found = environment()
+    return f"1 thread of {found['cores']} ({found['cpu']}), torch {torch.__version__}, seed 0; processor time"
 
 
 def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    begun = (
+        time.process_time()
+    )  # on one thread of a quiet machine the same as the clock; on a busy one without others' shares
     work()
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
-def speed_table(names: tuple[str, ...] | None = None, pairs: int = PAIRS) -> list[Row]:
+def speed_table(names: tuple[str, ...] | None = None, pairs: int | None = None) -> list[Row]:
     """The benchmark on every network it finds.
 
     Args:
         names: of the networks; None for all.
-        pairs: interleaved pairs for each row.
+        pairs: interleaved pairs for each row; None: as many as time allows.
     """
     rows: list[Row] = []
-    for subject in subjects(names):
-        with untouched(subject.model):
-            rows += _rows(subject, pairs)
+    with one_thread():
+        for subject in subjects(names):
+            with untouched(subject.model):
+                rows += _rows(subject, pairs)
     return rows
 
 
-def _rows(subject: Subject, pairs: int) -> list[Row]:
+def _rows(subject: Subject, pairs: int | None) -> list[Row]:
     model, eps = subject.model, subject.eps
     size = checked_batch_size(None, subject.inputs.shape[1:], subject.inputs.device)  # as the audit would choose
     x, y = subject.inputs[:size], subject.labels[:size]
@@ -100,42 +140,36 @@ def _rows(subject: Subject, pairs: int) -> list[Row]:
     def oracle() -> Oracle:
         return Oracle(model, x, y, clean=clean)  # the audit shares one clean pass between its attacks
 
-    def row(what: str, ours: Callable[[], object], passes: int, bound: float) -> Row:
-        ratio, spread, seconds = paired(ours, lambda: bare_loop(model, x, passes), pairs)
-        return Row(subject.name, what, len(x), ratio, spread, bound, seconds)
+    def row(what: str, ours: Callable[[], object], passes: int, bound: float, leaving: bool = False) -> Row:
+        found = paired(ours, lambda: bare_loop(model, x, passes), pairs)
+        step = None if leaving else 1e6 * found.seconds * (1 - 1 / found.median) / passes
+        return Row(subject.name, what, len(x), found.median, found.spread, bound, found.seconds, step)
 
     robust = float((model(pgd(oracle(), x, y, eps=eps)).argmax(1) == y).float().mean())
-    near, nearer = (NORMS["linf"].size(fmn(oracle(), x, y, steps=steps) - x).median() for steps in (100, 1000))
+    near, nearer = (float(NORMS["linf"].size(fmn(oracle(), x, y, steps=steps) - x).median()) for steps in (100, 1000))
+    audited = f"PGD-40 as audited (robust {robust:.3f})"
     return [
         row("PGD-40, full length", lambda: pgd(oracle(), x, y, eps=eps, early_stop=False), 40, 1.05),
-        row(f"PGD-40 as audited (robust {robust:.3f})", lambda: pgd(oracle(), x, y, eps=eps), 40, robust + 0.15),
+        row(audited, lambda: pgd(oracle(), x, y, eps=eps), 40, robust + 0.15, leaving=True),
         row("FMN-100", lambda: fmn(oracle(), x, y, steps=100), 100, 1.1),
-        Row(
-            subject.name,
-            "FMN-100 / FMN-1000, median distance",
-            len(x),
-            float(near / nearer),
-            (float(near), float(nearer)),
-            1.02,
-            0.0,
-        ),
+        Row(subject.name, "FMN-100 / FMN-1000, median distance", len(x), near / nearer, (near, nearer), 1.02, 0.0),
     ]
 
 
 def markdown(rows: list[Row]) -> str:
     """The rows as a Markdown table, with how and where they were measured."""
     lines = [
-        f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, torch {torch.__version__}; median of {PAIRS} interleaved pairs "
-        "(smallest-largest).",
+        f"{where()}; median of {FEWEST} to {PAIRS} interleaved pairs (smallest-largest; the last row of a network: its two medians).",
         "",
-        "| network | what | n | ratio to the bare loop | bound | kept | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| network | what | n | ratio to the bare loop | bound | kept | seconds | beside a pass, \u00b5s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         low, high = row.spread
         kept = "yes" if row.ratio <= row.bound else "**no**"
+        step = "" if row.step is None else f"{row.step:.0f}"
         lines.append(
             f"| {row.network} | {row.what} | {row.n} | {row.ratio:.3f} ({low:.3f}-{high:.3f}) | {row.bound:.3f} | {kept} | "
-            f"{row.seconds:.2f} |"
+            f"{row.seconds:.2f} | {step} |"
         )
     return "\n".join(lines)

@@ -261,6 +261,7 @@ def data(as_json: bool) -> int:
 
 @cli.command()
 @click.option("--network", multiple=True, help="Only this network; may be given several times.")
+@click.option("--copies", is_flag=True, help="What a pass costs through copies of a network that compute the same.")
 @click.option(
     "--peers", is_flag=True, help="Quality of minimal distances beside the peers', in an environment of their own."
 )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from foolscope.attacks import NEAREST
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.scene import Scene, cost_of
 from foolscope.explaining.statistics import listed, median_interval, rank_correlation
@@ -35,7 +36,7 @@ def explain(scene: Scene) -> Explanation:
     """
     case = scene.case
     seen = scene.look("first_order", lambda oracle: look(oracle, case.norm, case.eps or 0.0))
-    battery = {stage.name for stage in scene.ledger.stages} & {"fmn"}
+    battery = {stage.name for stage in scene.ledger.stages} & {NEAREST[case.norm]}
     reference = "by the audit's battery" if battery else f"FMN of the effort {scene.effort}, not counted in the cost"
     return conclude(
         seen["distance"],

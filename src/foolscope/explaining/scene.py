@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foolscope.attacks import bind
+from foolscope.attacks import NEAREST, bind
 from foolscope.ledger import Case, Ints, Ledger, probe, run_attack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
@@ -72,13 +72,13 @@ class Scene:
     def distances(self) -> npt.NDArray[np.float64]:
         """The distance in the case's norm of the nearest fooling image known of each image, `(n,)`; infinite where none is.
 
-        From the battery where one was run, else from FMN, run once whoever asks first.
+        From the battery where one was run, else from the norm's best minimal-norm attack, run once whoever asks first.
         """
         done = {stage.name for stage in self.ledger.stages}
-        if "fmn" not in done and "explain_fmn" not in done:
-            case = self.case
-            attack = bind(f"fmn:steps={YARDSTICK[self.effort]}", norm=case.norm, seed=case.seed)
-            if not run_attack(case, self.ledger, "explain_fmn", attack, self.positions).finished:
+        case, name = self.case, NEAREST[self.case.norm]
+        if not {name, f"explain_{name}"} & done:
+            attack = bind(f"{name}:steps={YARDSTICK[self.effort]}", norm=case.norm, seed=case.seed)
+            if not run_attack(case, self.ledger, f"explain_{name}", attack, self.positions).finished:
                 raise OutOfTime
         return np.asarray(self.ledger.distance[self.positions, list(NORMS).index(self.case.norm)])
 

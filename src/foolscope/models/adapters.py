@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from foolscope.errors import InputError
 from foolscope.models.networks import Standardise
+from foolscope.probabilities import LogProbabilities
 
 
 def logits_of(output: object) -> Tensor:
@@ -56,6 +57,13 @@ class Adapted(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Images `(b, C, H, W)` to logits `(b, classes)`."""
         return logits_of(self.module(inputs if self.normalise is None else self.normalise(inputs)))
+
+
+def core(module: nn.Module) -> nn.Module:
+    """The user's own module inside the adapters that we put around it."""
+    while isinstance(module, Adapted | LogProbabilities):
+        module = module.module if isinstance(module, Adapted) else module.model
+    return module
 
 
 def wrap(module: nn.Module, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> nn.Module:

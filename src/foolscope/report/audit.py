@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foolscope.auditing.tiles import Tile
 from foolscope.report.background import notes_section, reading_section, settings_section, stages_section
 from foolscope.report.charts import accuracy_at, curve_chart, wilson
 from foolscope.report.columns import Column as SampleColumn
 from foolscope.report.columns import Samples, read_samples
 from foolscope.report.explanations import explanation_sections
-from foolscope.report.gallery import Tile
 from foolscope.report.pictures import classes_section, gallery_section, images_section
 from foolscope.report.render import render_page
 from foolscope.report.section import Cell, Chart, Column, Figure, Notes, Number, Numbers, Section, Share, Shares, Table

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from foolscope.report.gallery import Image
+from foolscope.auditing.tiles import Image
 
 
 def png(image: Image) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foolscope.auditing.tiles import Shot, Tile
 from foolscope.report.columns import Samples, median_distance
-from foolscope.report.gallery import Shot, Tile
 from foolscope.report.images import amplify, png
 from foolscope.report.section import Card, Cell, Column, Gallery, Section, Table, View
 from foolscope.report.wording import count, distance, eps_label, percent, plural

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from foolscope.training.objectives import (
-    fast,
-    fgsm_mix,
-    hidden_mix,
-    linear_worst_case,
-    madry,
-    noise_mix,
-    plain,
-    static_mix,
-    step_ll_mix,
-    trades,
-)
-from foolscope.training.run import Trained, train
+from foolscope.training.minmax import fast, madry, trades
+from foolscope.training.mixes import fgsm_mix, hidden_mix, noise_mix, static_mix, step_ll_mix
+from foolscope.training.objectives import linear_worst_case, plain
+from foolscope.training.result import Trained
+from foolscope.training.run import train
 from foolscope.training.table import OBJECTIVES, Objective, bind_objective, list_objectives
 from foolscope.training.terms import entropy, l1
 from foolscope.training.watching import Epoch

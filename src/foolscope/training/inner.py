@@ -76,7 +76,7 @@ def climbed(
         bounds: the box.
         index, seed: key the random start.
     """
-    row, _ = get_norm(norm), checked_eps(eps, len(inputs))
+    row, radius = get_norm(norm), checked_eps(eps, len(inputs))
     with frozen(model):
         oracle = Oracle(model, inputs, labels, bounds=bounds, index=index)
         rows = oracle.rows_all
@@ -84,8 +84,8 @@ def climbed(
             noise = torch.special.ndtri(rng.uniform(seed, oracle.index, 0, inputs.shape[1:], torch.float64))
             x = oracle.clip(oracle.inputs + 0.001 * noise.to(oracle.inputs.dtype))
         else:
-            x = random_point(oracle, rows, row, eps, start, seed, 0)
-        move = mover(oracle, rows, row, eps)
+            x = random_point(oracle, rows, row, radius, start, seed, 0)
+        move = mover(oracle, rows, row, radius)
         for _ in range(steps):
             x = move(x, slope(oracle, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
     return x
@@ -143,9 +143,9 @@ def towards_least_likely(
 
 def moved(norm: str, eps: float, inputs: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
     """`inputs` after one steepest step of size eps along a known gradient, in the box."""
-    row, _ = get_norm(norm), checked_eps(eps, len(inputs))
+    row, radius = get_norm(norm), checked_eps(eps, len(inputs))
     low, high = bounds or (-torch.inf, torch.inf)
-    return (inputs + row.steepest(gradient, eps, low - inputs, high - inputs)).clamp(low, high)
+    return (inputs + row.steepest(gradient, radius, low - inputs, high - inputs)).clamp(low, high)
 
 
 def noisy(inputs: Tensor, *, eps: float, kind: str, bounds: Bounds, index: Tensor | None, seed: int) -> Tensor:
@@ -154,5 +154,6 @@ def noisy(inputs: Tensor, *, eps: float, kind: str, bounds: Bounds, index: Tenso
         raise InputError("kind", "a kind of noise", kind, ("sign", "uniform"))
     index = torch.arange(len(inputs)) if index is None else index
     u = 2 * rng.uniform(seed, index.to(inputs.device), 0, inputs.shape[1:], inputs.dtype) - 1
-    x = inputs + checked_eps(eps, len(inputs)) * (u.sign() if kind == "sign" else u)
+    checked_eps(eps, len(inputs))
+    x = inputs + eps * (u.sign() if kind == "sign" else u)
     return x if bounds is None else x.clamp(*bounds)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import json
-import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,53 +17,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foolscope import __version__
 from foolscope.attacks import bind
 from foolscope.data import fingerprint
-from foolscope.environment import environment
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code, loaded_object
 from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
 from foolscope.ledger import Progress
-from foolscope.models.adapters import Adapted
-from foolscope.models.weights import fingerprint as weights_fingerprint
-from foolscope.models.weights import fit, read_state
+from foolscope.models.adapters import core
 from foolscope.numbers import number
-from foolscope.store import Store, open_store, replacing, write_json
-from foolscope.subject import SCHEMA, Subject, adapted, settings_of
-from foolscope.training.checkpoint import Position
-from foolscope.training.draws import Ints
+from foolscope.store import open_store
+from foolscope.subject import Subject, adapted, settings_of
 from foolscope.training.images import bind_augmentation, held, split, subset
 from foolscope.training.loop import Plan, run_loop
+from foolscope.training.result import Trained, finished_run, record_of, write_run
 from foolscope.training.schedules import RATES, bind_schedule, make_optimiser
 from foolscope.training.table import OBJECTIVES, Function, Objective, bind_objective
 from foolscope.training.tensorboard import board
-from foolscope.training.watching import LEAK, Epoch, overfitted, some
+from foolscope.training.watching import Epoch, some
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
 
 STOPS = ("none", "clean", "adversarial")
 WATCHED = 1000  # training images behind the training error
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The result of training.
-
-    Attributes:
-        module: the network of the best epoch (the last one without early stopping), in eval mode.
-        history: a record an epoch.
-        record: what `train.json` holds.
-        folder: where the files are; None if none were asked for.
-        held_out: the validation images, or None.
-    """
-
-    module: nn.Module
-    history: tuple[Epoch, ...]
-    record: Mapping[str, Any]
-    folder: Path | None
-    held_out: DataSet | None
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -175,11 +149,15 @@ def train(
         if stop == "adversarial" and bound is None:
             raise InputError("--eps", "a radius, which adversarial early stopping needs", "none")
         images = data_of(data, samples, resize, crop, bounds)
+        apart = _apart(validation, resize, crop, bounds)
+        if stop != "none" and (validation is None or validation == 0):
+            raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", "none")
         subject = subject_of(model, weights, mean, std, device, seed, untrained=True)
         images = held(images, progress)
-        positions, held_out = _split(images, validation, resize, crop, bounds)
-        if stop != "none" and held_out is None:
-            raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", "none")
+        positions, held_out = np.arange(len(images)), None if apart is None else held(apart, _silent)
+        if isinstance(validation, int | float) and validation != 0:
+            positions, watching = split(images, float(validation))
+            held_out = subset(images, watching)
         settings = settings_of(
             subject,
             images,
@@ -213,12 +191,12 @@ def train(
         )
         store = open_store(folder, settings, overwrite=overwrite)
         own = copy.deepcopy(subject.module)
-        finished = _finished(store, own, held_out) if store.resumed else None
+        finished = finished_run(store, own, held_out) if store.resumed else None
         if finished is not None:
             return finished
         plan = Plan(
             model=_fitting(replace(subject, module=own), images, bounds, batch_size),
-            weights=_core(own),
+            weights=core(own),
             data=images,
             positions=positions,
             watched=some(subset(images, positions), WATCHED),
@@ -246,8 +224,8 @@ def train(
             told(epoch)
 
         at = run_loop(plan, store, progress, tell, deadline)
-        record = _record(subject, images, settings, plan, at, command)
-        return _write(store, own, record, at, held_out, out is not None)
+        record = record_of(subject, images, settings, plan, at, command)
+        return write_run(store, own, record, at, held_out, out is not None)
 
 
 def _checked(epochs: int, batch_size: int, patience: int, probe_samples: int, stop: str) -> None:
@@ -286,18 +264,12 @@ def _named(objective: str | Function | Objective, goal: Objective) -> str:
     return f"{goal.text} ({hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:12]})"
 
 
-def _split(
-    images: DataSet, validation: Data | float | None, resize: int | None, crop: int | None, bounds: Bounds
-) -> tuple[Ints, DataSet | None]:
-    """The positions to train on, and the validation images."""
-    everything = np.arange(len(images))
-    if validation is None or (isinstance(validation, int | float) and validation == 0):
-        return everything, None
-    if isinstance(validation, int | float):
-        learning, watching = split(images, float(validation))
-        return learning, subset(images, watching)
+def _apart(validation: Data | float | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet | None:
+    """Validation images of their own; None for a share of the others."""
+    if validation is None or isinstance(validation, int | float):
+        return None
     sizes = (resize, crop) if isinstance(validation, str) else (None, None)
-    return everything, held(data_of(validation, None, *sizes, bounds), _silent)
+    return data_of(validation, None, *sizes, bounds)
 
 
 def _fitting(subject: Subject, images: DataSet, bounds: Bounds, batch_size: int) -> nn.Module:
@@ -306,90 +278,5 @@ def _fitting(subject: Subject, images: DataSet, bounds: Bounds, batch_size: int)
     return adapted(subject, images, bounds, min(batch_size, 64))
 
 
-def _core(module: nn.Module) -> nn.Module:
-    """The user's own module inside an adapter."""
-    return module.module if isinstance(module, Adapted) else module
-
-
 def _first(momentum: float | tuple[float, float, float]) -> float:
     return momentum[0] if isinstance(momentum, tuple | list) else momentum
-
-
-def _record(
-    subject: Subject, images: DataSet, settings: dict[str, Any], plan: Plan, at: Position, command: str
-) -> dict[str, Any]:
-    leaks = [epoch.label_leak for epoch in at.history if epoch.label_leak is not None]
-    complete = at.epoch == plan.epochs or (plan.stop != "none" and at.epoch - at.best_epoch >= plan.patience)
-    return {
-        "schema": SCHEMA,
-        "foolscope": __version__,
-        "command": command,
-        "environment": environment(),
-        **{key: value for key, value in settings.items() if key not in ("schema", "foolscope")},
-        "model": settings["model"] | {"parameters": subject.parameters},
-        "trained_on": len(plan.positions),
-        "probe_norm": None if plan.probe is None else plan.probe.options["norm"],
-        "probe_eps": None if plan.probe is None else plan.probe.options["eps"],
-        "complete": complete,
-        "epochs_done": at.epoch,
-        "best_epoch": at.best_epoch,
-        "updates": at.update,
-        "seconds": sum(epoch.seconds for epoch in at.history) + at.seconds,
-        "catastrophic_epoch": overfitted(at.history),
-        "label_leak_epoch": next((e.epoch for e in at.history if (e.label_leak or 0) > LEAK), None) if leaks else None,
-        "history": [asdict(epoch) for epoch in at.history],
-        "notes": list(dict.fromkeys((*subject.notes, *images.notes))),
-    }
-
-
-def _write(
-    store: Store, own: nn.Module, record: dict[str, Any], at: Position, held_out: DataSet | None, keep: bool
-) -> Trained:
-    """The files of the run so far, and its result."""
-    last = weights_fingerprint(_core(own))
-    if at.best_epoch:
-        fit(_core(own), read_state(str(store.folder / "best.safetensors")))
-    record |= {"weights": {"best": weights_fingerprint(_core(own)), "last": last}}
-    if keep:
-        from foolscope.report.training import render_training
-
-        with replacing(store.folder / "report.html") as path:
-            path.write_text(render_training(record))
-        write_history(store.folder / "history.parquet", at.history)
-        write_json(store.folder / "train.json", record)
-        if record["complete"]:
-            store.finish()
-    return Trained(_given_back(own), tuple(at.history), record, store.folder if keep else None, held_out)
-
-
-def write_history(path: Path, history: Sequence[Epoch]) -> None:
-    """`history.parquet`, a row an epoch."""
-    from foolscope.files import write_samples
-
-    rows = [asdict(epoch) for epoch in history]
-    columns = {
-        key: np.array([math.nan if row[key] is None else row[key] for row in rows], int if key == "epoch" else float)
-        for key in Epoch.__dataclass_fields__
-    }
-    write_samples(path, columns)
-
-
-def _finished(store: Store, own: nn.Module, held_out: DataSet | None) -> Trained | None:
-    """The run that a folder holds already; None if it is not complete."""
-    try:
-        record = json.loads((store.folder / "train.json").read_text())
-    except (OSError, ValueError):
-        return None
-    best = store.folder / "best.safetensors"
-    if not record["complete"] or not best.is_file():
-        return None
-    fit(_core(own), read_state(str(best)))
-    return Trained(
-        _given_back(own), tuple(Epoch(**epoch) for epoch in record["history"]), record, store.folder, held_out
-    )
-
-
-def _given_back(own: nn.Module) -> nn.Module:
-    """The user's own module where the adapter does nothing but call it."""
-    module = own.module if isinstance(own, Adapted) and own.normalise is None else own
-    return module.eval()

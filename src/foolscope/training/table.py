@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
-from foolscope.training import objectives, terms
+from foolscope.training import minmax, mixes, objectives, terms
 from foolscope.training.terms import Criterion, cross_entropy
 
 Function = Callable[..., Tensor]
@@ -43,14 +43,14 @@ OBJECTIVES: dict[str, Row] = {
     row.name: row
     for row in (
         Row("plain", objectives.plain, OBJECTIVE, "clean images", ""),
-        Row("fgsm_mix", objectives.fgsm_mix, OBJECTIVE, "clean and attacked images", "Goodfellow et al. 2015"),
-        Row("madry", objectives.madry, OBJECTIVE, "min-max by PGD", "Madry et al. 2018"),
-        Row("fast", objectives.fast, OBJECTIVE, "min-max by one step from a random start", "Wong et al. 2020"),
-        Row("trades", objectives.trades, OBJECTIVE, "clean loss and divergence", "Zhang et al. 2019"),
-        Row("step_ll_mix", objectives.step_ll_mix, OBJECTIVE, "part of each batch attacked", "Kurakin et al. 2017"),
-        Row("noise_mix", objectives.noise_mix, OBJECTIVE, "noise: the control", "Goodfellow et al. 2015"),
-        Row("static_mix", objectives.static_mix, OBJECTIVE, "a static adversarial set", "Szegedy et al. 2014"),
-        Row("hidden_mix", objectives.hidden_mix, OBJECTIVE, "a hidden layer attacked", "Szegedy et al. 2014"),
+        Row("fgsm_mix", mixes.fgsm_mix, OBJECTIVE, "clean and attacked images", "Goodfellow et al. 2015"),
+        Row("madry", minmax.madry, OBJECTIVE, "min-max by PGD", "Madry et al. 2018"),
+        Row("fast", minmax.fast, OBJECTIVE, "min-max by one step from a random start", "Wong et al. 2020"),
+        Row("trades", minmax.trades, OBJECTIVE, "clean loss and divergence", "Zhang et al. 2019"),
+        Row("step_ll_mix", mixes.step_ll_mix, OBJECTIVE, "part of each batch attacked", "Kurakin et al. 2017"),
+        Row("noise_mix", mixes.noise_mix, OBJECTIVE, "noise: the control", "Goodfellow et al. 2015"),
+        Row("static_mix", mixes.static_mix, OBJECTIVE, "a static adversarial set", "Szegedy et al. 2014"),
+        Row("hidden_mix", mixes.hidden_mix, OBJECTIVE, "a hidden layer attacked", "Szegedy et al. 2014"),
         Row("linear_worst_case", objectives.linear_worst_case, OBJECTIVE, "closed form", "Goodfellow et al. 2015"),
         Row("sigmoid", terms.sigmoid, CRITERION, "independent classes in place of cross-entropy", ""),
         Row("entropy", terms.entropy, TERM, "adds weight * H(p)", "Cubuk et al. 2017"),

@@ -1,0 +1,149 @@
+"""sigma-zero: the fewest changed components, by gradient steps on a smooth count of them, then by exchange."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from foolscope.attacks._nearest import Nearest
+from foolscope.attacks._step import checked_box, checked_count, checked_norm
+from foolscope.errors import InputError
+from foolscope.norms import Norm
+from foolscope.oracle import Oracle, attacked
+
+NORMS = ("l0",)
+FADE = 0.9, 0.999  # of the running means of the gradient and of its square (Adam's)
+LAST_STEP = 0.1  # what the step falls to, relative to the first
+SOFT = 1e-3  # a component d counts as d^2 / (d^2 + SOFT)
+SPARSE = 0.3  # the first threshold below which a component is put back
+TRIM = 0.01  # by how much of a step the threshold moves
+EXCHANGE, LEAST = 0.25, 8  # share of the steps that try exchanges, and steps below which none does
+OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary the first iterate aims
+
+
+def sigma_zero(
+    model: nn.Module | Oracle,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    norm: str = "l0",
+    steps: int = 100,
+    step_size: float = 1.0,
+    seed: int = 0,
+) -> Tensor:
+    """The fooling image with the fewest changed components: steps up the margin and down a smooth count, small changes put back.
+
+    While the image is not fooled ``g`` is the gradient of ``margin - mean(d^2 / (d^2 + SOFT))``, once it is that of the count alone;
+    ``d <- d + step_size * adam(g / max|g|)`` in the box, then ``d[|d| < tau] <- 0``, where ``tau`` rises after a success and falls after
+    a failure. Beyond the paper: the first step solves the linearised problem exactly, box included, so that affine problems are solved
+    at once; the last quarter of the steps puts back one by one what is worth least to the margin at first order, or changes one more
+    component fully for two that are put back.
+
+    Args:
+        model: images to logits; a network or an `Oracle`.
+        inputs: `(b, ...)`, in the box.
+        labels: `(b,)`.
+        targets: `(b,)`; fooled then means classified as the target.
+        norm: l0.
+        steps: gradient steps.
+        step_size: the first step, in input units, of a component with a steady gradient.
+        seed: not used; nothing is random.
+
+    Returns:
+        `(b, ...)`: the sparsest fooling iterate, or the image itself where none was found or the model gets it wrong already.
+
+    Raises:
+        InputError: another norm, a number out of its range, or no box.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+        >>> x = torch.tensor([[0.9, 0.1]])  # either component alone can do it
+        >>> near = sigma_zero(model, x, torch.tensor([0]))
+        >>> int(((near - x) != 0).sum())
+        1
+
+    References:
+        Cinà et al. 2024, arXiv:2402.01879, alg. 1 and eq. 3-4.
+    """
+    row = checked_norm("sigma_zero", norm, NORMS)
+    checked_count("steps", steps)
+    if not step_size > 0:
+        raise InputError("step_size", "a positive number", step_size)
+    with attacked(model, inputs, labels, targets) as oracle:
+        checked_box(oracle, row)
+        best = oracle.inputs.clone()
+        rows = oracle.undecided()
+        if len(rows):
+            exchanges = int(EXCHANGE * steps) if steps >= LEAST else 0
+            found, x = _sparsify(oracle, rows, row, steps - exchanges, step_size)
+            if exchanges:
+                x = _exchange(oracle, rows, row, found, exchanges)
+            found.take(x, row.size(x - oracle.inputs[rows]), oracle.value(x, rows)[0] > 0)
+            best[rows] = found.x
+    return best
+
+
+def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float) -> tuple[Nearest, Tensor]:
+    """What gradient steps find, and the last iterate, which was not looked at yet."""
+    origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
+    view = (-1, *[1] * (origin.ndim - 1))
+    found = Nearest.of(origin)
+    x, d, tau = origin.clone(), torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE)
+    mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
+    length = step_size
+    for step in range(steps):
+        margin, _, gradient = oracle.gradient(x, rows)
+        fooled = margin > 0
+        found.take(x, norm.size(d), fooled)
+        if step == 0:
+            jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
+        soft = d.square() + SOFT
+        count = d * (2 * SOFT / d[0].numel()) / soft.square_()
+        ascent = gradient.mul_((~fooled).to(d.dtype).view(view)).sub_(count)
+        largest = ascent.flatten(1).abs().amax(1)
+        ascent /= torch.where(largest > 0, largest, 1).view(view)
+        mean.lerp_(ascent, 1 - FADE[0])
+        square.mul_(FADE[1]).addcmul_(ascent, ascent, value=1 - FADE[1])
+        if step == 0:
+            d = jump
+        else:
+            rate = length / (1 - FADE[0] ** (step + 1))
+            spread = (square / (1 - FADE[1] ** (step + 1))).sqrt_().add_(1e-8)
+            d = d.addcdiv_(mean, spread, value=rate)
+        length = step_size * (LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2)
+        d = d.maximum(lower).minimum(upper)
+        if step:
+            tau = (tau + torch.where(fooled, TRIM, -TRIM) * length).clamp_(0, 1)
+            d[d.abs() < tau.view(view)] = 0
+        oracle.clip(torch.add(origin, d, out=x))
+        torch.sub(x, origin, out=d)
+    return found, x
+
+
+def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: int) -> Tensor:
+    """Tries to do with fewer components, in place; the last attempt, which was not looked at yet."""
+    origin, (lower, upper) = oracle.inputs[rows], (side.flatten(1) for side in oracle.box(rows))
+    x, slope = found.x.clone(), torch.zeros_like(lower)
+    tried = torch.zeros_like(lower, dtype=torch.bool)
+    for step in range(steps):
+        margin, _, gradient = oracle.gradient(x, rows)
+        better = found.take(x, norm.size(x - origin), margin > 0)[:, None]
+        slope = torch.where(better, gradient.flatten(1), slope) if step else gradient.flatten(1)  # at `found.x`
+        d = (found.x - origin).flatten(1)
+        moved, room = d != 0, torch.where(slope > 0, upper, lower)
+        tried &= ~better & moved & (moved & ~tried).any(1, keepdim=True)
+        least = (slope * d).masked_fill(~moved | tried, torch.inf).topk(min(2, d.shape[1]), largest=False).indices
+        # Every other pair of attempts moves what is left as far as the box allows, which costs nothing in l0.
+        attempt = torch.where(moved & (slope != 0), room, d) if step % 4 >= 2 else d
+        if step % 2:
+            most = (slope * room).masked_fill(moved, -torch.inf).argmax(1, keepdim=True)
+            attempt = attempt.scatter(1, most, room.gather(1, most)).scatter(1, least, 0)
+        else:
+            attempt = attempt.scatter(1, least[:, :1], 0)
+            tried.scatter_(1, least[:, :1], True)
+        x = oracle.clip(origin + attempt.view_as(origin))
+    return x

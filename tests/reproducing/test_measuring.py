@@ -15,6 +15,8 @@ from foolscope.reproducing.measuring import (
     mean_where,
     outputs,
     perturb,
+    rounding,
+    rounding_notes,
     wrong,
 )
 
@@ -96,3 +98,18 @@ def test_an_interval_of_a_mean_covers_it() -> None:
 
 def test_confidence_is_the_predicted_classs_probability() -> None:
     assert float(confidence(torch.tensor([[0.0, 0.0]]))) == 0.5
+
+
+def test_rounding_is_told_apart_from_resistance() -> None:
+    confident = nn.Linear(
+        2, 3, bias=False
+    )  # in float32 the label's probability is 1, and what is left of the gradient is that of the rest
+    with torch.no_grad():
+        confident.weight.copy_(torch.tensor([[40.0, 0.0], [-20.0, 20.0], [-40.0, -40.0]]))
+    images = Images(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
+    found = fooled(confident, images, fgsm())
+    values = rounding(confident, images, found)
+    assert values["certain_in_float32"] == values["certain_among_resisting"] == 1.0
+    told = {"fgsm_error": 0.5, **values, "fgsm_error_margin_loss": 0.9}
+    assert "100.0% of the images that resist" in rounding_notes(told)[0]
+    assert rounding_notes({**told, "fgsm_error_margin_loss": 0.51}) == ()

@@ -5,7 +5,6 @@ Longer than 400 lines: a document is one file, and a third of it is the table of
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -28,6 +27,8 @@ from foolscope.reproducing.measuring import (
     mean_where,
     outputs,
     perturb,
+    rounding,
+    rounding_notes,
     share_interval,
     wrong,
 )
@@ -36,7 +37,6 @@ from foolscope.untouched import untouched
 DOCUMENT = "001"
 PAPER = "Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572v3"
 PANDA = 0.577  # the confidence with which GoogLeNet recognised it
-ROUNDED = 0.02  # more error in float64 than in float32 is worth a note
 SECONDS = {"small": "seconds", "paper": "seconds"}
 
 
@@ -95,29 +95,14 @@ def _fgsm_on(lab: Lab, recipe: Recipe) -> Outcome:
     images = lab.images("mnist:test")
     model = lab.network(recipe)
     result = fooled(model, images, fgsm())
-    exact = perturb(copy.deepcopy(model).double(), images, fgsm()).to(images.inputs)
-    clean = outputs(model, images.inputs)
-    certain, resists = confidence(clean) == 1, ~wrong(result.logits, images.labels)
-    values = result.values | {
-        "fgsm_error_margin_loss": error(outputs(model, perturb(model, images, fgsm(loss="margin"))), images.labels),
-        "fgsm_error_float64": error(outputs(model, exact), images.labels),
-        "certain_in_float32": float(certain.double().mean()),
-        "certain_among_resisting": mean_where(certain.double(), resists),
-    }
-    why = (
-        "FGSM fails through rounding here, not through the network's resistance: on "
-        f"{values['certain_in_float32']:.1%} of the images the predicted probability is exactly 1 in float32, where the gradient of "
-        f"cross-entropy is zero or rounded, and {values['certain_among_resisting']:.1%} of the images that resist are such. The same step "
-        f"with its gradient taken in float64 leaves {1 - values['fgsm_error_float64']:.2%} of the images standing, on the margin loss "
-        f"{1 - values['fgsm_error_margin_loss']:.2%}"
-    )
+    values = result.values | rounding(model, images, result)
     return Outcome(
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
         seeds=(recipe.seed,),
         substituted=recipe.remarks,
-        notes=(why,) if values["fgsm_error_float64"] > values["fgsm_error"] + ROUNDED else (),
+        notes=rounding_notes(values),
     )
 
 

@@ -146,7 +146,7 @@ def equal_perturbation(lab: Lab) -> Outcome:
     """Equal perturbation: CE takes the fewest steps, CE-sign the most, M-logit more than logit."""
     seen = _raced(lab, "perturbation")
     rows = _rows(seen, "perturbation")
-    values = {f"{loss}_steps": _median(rows[loss]["steps"]) for loss in LOSSES}
+    values = {f"{loss}_steps": _steps(seen, loss) for loss in LOSSES}
     values |= {f"{loss}_l2": _median(rows[loss]["l2"]) for loss in LOSSES}
     values |= {f"{loss}_linf": _median(rows[loss]["linf"]) for loss in LOSSES}
     return _outcome(lab, seen, "perturbation", values, "l2")
@@ -253,6 +253,12 @@ def _rows(seen: Arrays, footing: str) -> Mapping[str, Any]:
 def _median(quantiles: Mapping[str, float] | None) -> float:
     """NaN where no target was reached."""
     return quantiles["median"] if quantiles else float("nan")
+
+
+def _steps(seen: Arrays, loss: str) -> float:
+    """The median number of steps over all images; those that never arrive count as the longest, or the slowest loss would look fast."""
+    reached = seen[f"{loss}_reached"]
+    return float(np.median(np.where(reached.any(1), reached.argmax(1), reached.shape[1])))
 
 
 def _outcome(lab: Lab, seen: Arrays, footing: str, values: Mapping[str, float], traced: str | None) -> Outcome:

@@ -12,10 +12,14 @@ EXPECTED = [
     *(f"L{k}" for k in range(1, 12)),
     *(f"P{k}" for k in range(1, 12)),
     *(f"R{k}" for k in range(1, 9)),
+    *(f"C{k}" for k in (1, 2, 3, 6)),
     *(f"C{k}" for k in range(7, 13)),
     "C14",
     "C15",
     "C16",
+    *(f"O{k}" for k in range(1, 10)),
+    "O13",
+    "O14",
     "H1",
 ]
 

@@ -70,7 +70,9 @@ def test_the_batch_size_does_not_matter(digits_network, digits_data):
 
 def test_as_one_call(digits_network, digits_data):
     before = [p.requires_grad for p in digits_network.parameters()]
-    found = foolscope.transfer({"own": digits_network, "seeded": "digits_cnn"}, digits_data, eps="0.1", samples=100, seed=3)
+    found = foolscope.transfer(
+        {"own": digits_network, "seeded": "digits_cnn"}, digits_data, eps="0.1", samples=100, seed=3
+    )
     assert found.rate[0, 0] > found.rate[0, 1]
     assert before == [p.requires_grad for p in digits_network.parameters()]
 

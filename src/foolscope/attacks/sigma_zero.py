@@ -19,7 +19,7 @@ LAST_STEP = 0.1  # what the step falls to, relative to the first
 SOFT = 1e-3  # a component d counts as d^2 / (d^2 + SOFT)
 SPARSE = 0.3  # the first threshold below which a component is put back
 TRIM = 0.01  # by how much of a step the threshold moves
-EXCHANGE, LEAST = 0.25, 8  # share of the steps that try exchanges, and steps below which none does
+EXCHANGE, LEAST = 0.15, 8  # share of the steps that try exchanges, and steps below which none does
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary the first iterate aims
 
 
@@ -39,7 +39,7 @@ def sigma_zero(
     While the image is not fooled ``g`` is the gradient of ``margin - mean(d^2 / (d^2 + SOFT))``, once it is that of the count alone;
     ``d <- d + step_size * adam(g / max|g|)`` in the box, then ``d[|d| < tau] <- 0``, where ``tau`` rises after a success and falls after
     a failure. Beyond the paper: the first step solves the linearised problem exactly, box included, so that affine problems are solved
-    at once; the last quarter of the steps puts back one by one what is worth least to the margin at first order, or changes one more
+    at once; the last seventh of the steps puts back one by one what is worth least to the margin at first order, or changes one more
     component fully for two that are put back.
 
     Args:

@@ -187,13 +187,6 @@ def head(lab: Lab, kind: str) -> Recipe:
     return Recipe("headed", {"kind": kind}, "plain+sigmoid", options=options, remarks=(remark,))
 
 
-def lenet(lab: Lab) -> Recipe:
-    """LeNet-5."""
-    epochs = lab.at(small=4, paper=20, tiny=1)
-    options = UNBOXED | {"epochs": epochs, "batch_size": 100, "optimiser": "adam", "lr": 0.001, "schedule": "linear"}
-    return Recipe("lenet", options=options, remarks=(f"LeNet trained by us: Adam, {epochs} epochs",))
-
-
 def googlenet(lab: Lab) -> Recipe:
     """GoogLeNet on MNIST."""
     epochs = lab.at(small=1, paper=5, tiny=1)
@@ -207,7 +200,7 @@ def zoo(lab: Lab) -> dict[str, Recipe]:
         "softmax": softmax(lab),
         "maxout": maxout(lab),
         "rbf": rbf(lab),
-        "LeNet": lenet(lab),
+        "cnn": fig5(lab, "cnn", "regular"),
         "mlp": fig5(lab, "mlp", "regular"),
     }
 

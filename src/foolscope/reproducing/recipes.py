@@ -80,10 +80,8 @@ def fig5(lab: Lab, family: str, arm: str) -> Recipe:
         "cnn": {"width": lab.at(small=8, paper=32, tiny=4)},
     }[family]
     options = {"validation": None, "epochs": epochs, "batch_size": 100, "optimiser": "adam", "schedule": "linear"}
-    remark = (
-        f"{family} of {arguments} trained by us: Adam, {epochs} epochs, adversarial half of each batch at eps {EPS}, images in the box; "
-        "the slides state none of it"
-    )
+    half = f", half of each batch attacked at eps {EPS}" if "step_ll" in FIG5[arm] else ""
+    remark = f"{family} of {arguments} trained by us ({arm}): Adam, {epochs} epochs{half}, images in the box; the slides state none of it"
     return Recipe(family, arguments, FIG5[arm], options=options, remarks=(remark,))
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 import foolscope
 from foolscope.attacks import ATTACKS, bind
@@ -34,7 +35,10 @@ def watched(model: nn.Module) -> Iterator[Rows]:
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
 
     def forwards(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        rows.forwards += len(args[0])
+        forward_mode = (
+            unpack_dual(args[0]).tangent is not None
+        )  # carries a derivative along, which counts as a second forward
+        rows.forwards += len(args[0]) * (2 if forward_mode else 1)
 
     def backwards(module: nn.Module, grad_input: object, grad_output: tuple[Tensor]) -> None:
         rows.backwards += len(grad_output[0])
@@ -257,6 +261,16 @@ def test_a_broken_gradient_is_that_of_its_image_alone():
     assert (answer.gradient.flatten(1).abs().amax(1) > 0).tolist() == [True, True, False, True]
     oracle.gradient(inputs[2:3] + 0.5, torch.tensor([2]))
     assert oracle.state.tolist() == [OK] * 4
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
+def test_gradients_where_the_caller_has_switched_them_off(loss):
+    model, inputs, labels = problem()
+    with torch.no_grad():
+        quiet = Oracle(model, inputs, labels).gradient(inputs, torch.arange(len(inputs)), loss)
+    loud = Oracle(model, inputs, labels).gradient(inputs, torch.arange(len(inputs)), loss)
+    assert torch.equal(quiet.gradient, loud.gradient)
+    assert bool((quiet.gradient != 0).any())
 
 
 def test_slope_is_the_finite_difference():

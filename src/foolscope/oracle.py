@@ -297,7 +297,8 @@ class Oracle:
         with torch.enable_grad():
             seen, clean = (leaf * known.scale, clean * known.scale) if loss.homogeneous else (leaf, clean)
             value = loss.function(seen, known.labels, known.targets if known.aim is None else known.aim, clean)
-        return reached, value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
+            (slope,) = torch.autograd.grad(value.sum(), leaf)
+        return reached, value.detach(), slope
 
     def _known(self, rows: Tensor) -> _Known:
         if self._seen is None or self._seen.rows is not rows:

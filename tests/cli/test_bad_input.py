@@ -285,7 +285,9 @@ def test_an_empty_folder(audit: Call, tmp_path: Path) -> None:
     refused(audit(data=tmp_path / "empty"), "DATA", "empty")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{broken", os.urandom(100)])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x10\0\0\0\0\0\0\0{broken", os.urandom(100)], ids=["empty", "cut off", "noise"]
+)
 def test_damaged_weights(audit: Call, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
     refused(audit("--weights", tmp_path / "w.safetensors"), "--weights", "w.safetensors")

@@ -49,8 +49,20 @@ def result(folder: Path) -> tuple[Any, ...]:
 
 
 def test_killed_at_random_points_it_ends_with_the_same_weights(call: Callable, start: Callable, tmp_path: Path) -> None:
-    command = (*TRAIN, "--epochs", "60", "--audit", "none", "--objective", "fgsm_mix:eps=0.1", "--stop", "adversarial")
-    command = (*command, "--patience", "60", "--momentum", "0.5,0.9,20", "--augment", "crop:pad=1")
+    command = (*TRAIN, "--epochs", "30", "--audit", "none", "--objective", "fgsm_mix:eps=0.1", "--stop", "adversarial")
+    command = (
+        *command,
+        "--samples",
+        "700",
+        "--probe-samples",
+        "20",
+        "--patience",
+        "30",
+        "--momentum",
+        "0.5,0.9,20",
+        "--augment",
+        "crop:pad=1",
+    )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     random, hits = np.random.default_rng(0), 0
     checkpoint = killed / "work" / "checkpoint.safetensors"

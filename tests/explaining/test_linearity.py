@@ -11,6 +11,7 @@ import foolscope
 from foolscope.explaining.circles import circles
 from foolscope.explaining.linearity import along, conclude, growth, r_squared
 from foolscope.oracle import Oracle
+from foolscope.report.explanations.circles import maps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,3 +78,10 @@ def test_circles_end_cross_entropy_in_the_target_and_nowhere_else():
     assert found.median("logit", 3) > 0.3 * found.median("logit", 1)
     assert found.median("logit", 1) < found.median("ce", 1)
     assert found.size["ce_sign"].max() == pytest.approx(2**0.5)
+
+
+def test_the_circles_are_drawn_a_map_a_loss():
+    spec = maps(circles(0, points=9))
+    rows = next(iter(spec["datasets"].values())) if "datasets" in spec else spec["data"]["values"]
+    assert len(rows) == 4 * 81
+    assert {row["loss"] for row in rows} == {"CE", "CE-sign", "logit", "M-logit"}

@@ -12,7 +12,7 @@ from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.registry import CLAIMS
 from foolscope.reproducing.run import reproduce
 
-REAL = ("L5", "L6", "P9")  # they need CIFAR-10 or ImageNet
+REAL = ("L5", "L6", "P9", "O13")  # they need CIFAR-10 or ImageNet; O13 two networks that are right on the same images
 TORCHVISION = ("R1",)
 HERE = [name for name in CLAIMS if name not in REAL + TORCHVISION]
 

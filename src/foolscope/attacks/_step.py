@@ -88,6 +88,12 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     return oracle.clip(x + norm.project(d.to(x.dtype), eps, *oracle.box(rows)))
 
 
+def rivals(oracle: Oracle, count: int) -> Tensor:
+    """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
+    wrong = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
+    return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices
+
+
 def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """The steepest step of `size` that the box has room for at `d`; components at their limit are pressed against it by `size`.
 

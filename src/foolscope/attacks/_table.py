@@ -202,7 +202,7 @@ ATTACKS: dict[str, Attack] = {
             "Pintor et al. 2021; runs from afar own",
             _same((1.01, 1.05), fmn.NORMS),
             _same(1.01, fmn.NORMS),
-            {"linf": (1.01, 1.7), "l2": (1.01, 1.2), "l1": (1.01, 1.2)},
+            {"linf": (1.01, 1.1), "l2": (1.01, 1.2), "l1": (1.01, 1.4)},
             "To learn how far the nearest fooling image is without choosing an eps; in l0 `sigma_zero` does that.",
         ),
         Attack(
@@ -411,6 +411,6 @@ def bind(text: str, function: Function | None = None, **defaults: Any) -> Bound:
     inner = next((value.strip() for key, _, value in given if key.strip() == "attack"), None)
     options = bound_options(name, _options(function, inner), rest, defaults)
     row = ATTACKS.get(name)
-    if row and options.get("norm", "linf") not in row.norms:
+    if row and options.get("norm", row.norms[0]) not in row.norms:
         raise InputError("--norm", f"a norm that {name} attacks in", options["norm"], row.norms)
     return Bound(name, function, options)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from foolscope import rng
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_count, checked_norm, random_point, stride
-from foolscope.attacks.hybrid import rivals
+from foolscope.attacks._step import checked_count, checked_norm, rivals, stride
 from foolscope.errors import InputError
+from foolscope.norms import NORMS as NORM_ROWS
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
 
@@ -117,13 +118,14 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     """The first run and all later ones, then a last look."""
     origin, box, (first, later) = oracle.inputs[rows], oracle.box(rows), WAYS[norm.name]
     nearest, x, eps = Nearest.of(origin), origin.clone(), origin.new_zeros(len(rows))
+    precise = torch.promote_types(origin.dtype, torch.float32)  # half precision has too few distinct draws
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
     for number, run in enumerate(run_plan(steps, 1 if likeliest is None else likeliest.shape[1])):
         way, aimed = first, oracle
         if run.rival is None:
             way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
-            ball = eps.new_ones(len(oracle)).index_copy(0, rows, eps)
-            noise = random_point(oracle, rows, norm, ball, "corner", seed, number) - origin
+            u = rng.uniform(seed, oracle.index[rows], number, origin.shape[1:], precise)
+            noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
             x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
             aimed, x = oracle.aimed(likeliest[:, run.rival]), origin.clone()
@@ -203,9 +205,8 @@ def _shrink(
 def _direction(gradient: Tensor, mean: Tensor, way: Way) -> Tensor:
     """Where a step goes: the gradient, or the running mean of the normalised ones (kept in `mean`), its components to a power."""
     if way.memory:
-        scale = gradient.flatten(1).norm(dim=1).view(-1, *[1] * (gradient.ndim - 1))
-        mean.lerp_(gradient / torch.where(scale > 0, scale, 1), 1 - way.memory)
-        gradient = mean.clone()
+        scale = NORM_ROWS["l2"].size(gradient).view(-1, *[1] * (gradient.ndim - 1))
+        gradient = mean.lerp_(gradient.div_(torch.where(scale > 0, scale, 1)), 1 - way.memory)
     return gradient if way.power == 1 else gradient.sign() * gradient.abs().pow(way.power)
 
 
@@ -217,7 +218,7 @@ def _moved(norm: Norm, d: Tensor, along: Tensor, length: float, eps: Tensor, low
     view = (-1, *[1] * (d.ndim - 1))
     if norm.name == "linf":  # in place, and clipped to the box by the caller
         ball = eps.view(view)
-        moved = d.addcmul_(along.sign_(), length * ball)
+        moved = d.addcmul_(along.sign(), length * ball)
         # `clamp` with a limit for each image takes three times as long (torch 2.13, CPU)
         return torch.minimum(torch.maximum(moved, -ball, out=moved), ball, out=moved)
     if norm.name == "l2":

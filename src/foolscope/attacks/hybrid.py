@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
 from foolscope.attacks._flips import flip
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, random_point
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, random_point, rivals
 from foolscope.attacks.pgd import climb
 from foolscope.errors import InputError
 from foolscope.losses import LOSSES
@@ -120,9 +120,3 @@ def hybrid(
                 now = best.loss[rows]
                 rows = rows[(now <= 0) & ((now > -NEAR * clean[rows]) | (now + HOPE * (now - before) > 0))]
     return best.x
-
-
-def rivals(oracle: Oracle, count: int) -> Tensor:
-    """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
-    wrong = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
-    return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices

@@ -1,6 +1,7 @@
 """What the linear response costs beside one bare gradient and one bare forward-mode pass, from 10 to 1,000 classes.
 
-Run as `python -m foolscope.bench.response`; SqueezeNet needs $FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS.
+In CPU time, which others on the machine lengthen less than the wall's. Run as `python -m foolscope.bench.response`; SqueezeNet needs
+$FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def cases() -> Iterator[tuple[str, nn.Module, Tensor]]:
 
 def main() -> None:
     """Prints a Markdown table: each row's ratio is the median over interleaved pairs."""
-    print(f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, torch {torch.__version__}; {PAIRS} pairs\n")
+    print(
+        f"{torch.get_num_threads()} threads, {os.cpu_count()} cores, torch {torch.__version__}; {PAIRS} pairs, CPU time\n"
+    )
     print("| network | images | response / (gradient + jvp) | kept | milliseconds an image | forwards in time |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, model, x in cases():

@@ -89,14 +89,11 @@ def _finding(ranks: list[dict[str, Any]], n: int) -> str:
         )
     low, high = first["interval"]
     flat = low <= 0 <= high
+    told = "that cannot be told from flat" if flat else "that is not flat"
     said = (
-        f"The gap between the two largest logits has a density that {'is flat' if flat else 'is not flat'} near zero: exponent "
-        f"{first['exponent']:.2f} (95% interval {low:.2f} to {high:.2f}), {_fits(first)}. "
-    )
-    said += (
-        "So the share of images within reach of a small perturbation grows in proportion to its size."
-        if flat
-        else "So the share of images within reach of a small perturbation does not grow in proportion to its size."
+        f"The gap between the two largest logits has a density near zero {told}: exponent {first['exponent']:.2f} "
+        f"(95% interval {low:.2f} to {high:.2f}), {_fits(first)}. Where it is flat, the share of images within reach of a small "
+        "perturbation grows in proportion to its size."
     )
     if fitted:
         listed = ", ".join(f"{row['exponent']:.2f} (rank {row['rank']})" for row in fitted)

@@ -160,8 +160,8 @@ def gap_exponents(lab: Lab) -> Outcome:
         interval={name: (fit.interval[0] - 1, fit.interval[1] - 1) for name, fit in fits.items()},
         substituted=_substituted(lab),
         notes=(
-            "fitted to the smallest gaps of the images that are right, as many of them (a tenth, half of that, ...) as a power law fits "
-            "with p >= .1; the first rule, the smallest tenth whatever the fit, gave exponents of "
+            "fitted to the smallest gaps of the images that are right, as many (a tenth, half of that, ...) as a power law fits with "
+            "p >= .1; the first rule, the smallest tenth whatever the fit, gave exponents of "
             + ", ".join(f"{fit.exponent - 1:.2f} (p = {fit.goodness:.2g})" for fit in wide)
             + f" for ranks {RANKS[0]} to {RANKS[-1]}",
         ),

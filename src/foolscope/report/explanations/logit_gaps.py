@@ -52,12 +52,12 @@ def chart(entry: Record) -> dict[str, Any]:
         ]
         if "exponent" in row and row["gap"]:
             top, slope, part = row["until"], row["exponent"] + 1, row["fitted_share"]
-            ends = (max(row["gap"][0], top * (1e-4 / part) ** (1 / slope)), top)
+            ends = (top * (row["share"][0] / part) ** (1 / slope), top)
             curves += [
                 {"name": name, "gap": end, "share": part * (end / top) ** slope, "line": "fitted"} for end in ends
             ]
     x = axis("gap", "gap between the largest logit and that of the rank (logit units)", log=True, form=".1~e")
-    y = axis("share", "share of images with a gap at most so large", log=True, form=".1~%")
+    y = axis("share", "share of images with a gap at most so large", log=True, form=".3~%")
     return layered(lines(curves, x, y, names=names, dash="line"))
 
 

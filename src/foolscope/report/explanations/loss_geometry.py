@@ -13,7 +13,7 @@ from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import percent
 
 Record = Mapping[str, Any]
-BINS = 40
+BINS = 40  # at most
 NAMES = {
     "seen": "cross-entropy sees",
     "misled": "cross-entropy points elsewhere",
@@ -54,12 +54,15 @@ def chart(entry: Record) -> dict[str, Any]:
     state = np.array(series["state"])
     gaps = series["gaps"]
     low, high = (float(end) for end in (np.nanmin(odds), np.nanmax(odds)))
-    edges = np.linspace(low, max(high, low + 1e-9), BINS + 1)
+    bins = int(np.clip(2 * len(odds) ** 0.5, 10, BINS))
+    edges = np.linspace(low, max(high, low + 1e-9), bins + 1)
+    counts = np.array([np.histogram(odds[state == place], edges)[0] for place in range(len(series["states"]))])
+    tops = counts.cumsum(0)
     rows = [
-        {"name": NAMES[name], "left": left, "right": right, "count": int(count)}
-        for place, name in enumerate(series["states"])
-        for left, right, count in zip(edges, edges[1:], np.histogram(odds[state == place], edges)[0], strict=False)
-        if count
+        {"name": NAMES[name], "left": left, "right": right, "count": int(n), "bottom": int(top - n), "top": int(top)}
+        for name, some, above in zip(series["states"], counts, tops, strict=True)
+        for left, right, n, top in zip(edges[:-1].tolist(), edges[1:].tolist(), some, above, strict=True)
+        if n
     ]
     shown = {"confident logit's own part lost": gaps["own"], "everything lost": gaps["every"]}
     limits = [
@@ -71,5 +74,5 @@ def chart(entry: Record) -> dict[str, Any]:
     x = axis(
         "left", "log-odds of the image's class, log(P / (1 - P))", domain=(min(low, 0.0), end + 0.02 * (end - low))
     )
-    y = axis("count", "images")
+    y = axis("count", "images", domain=(0, int(tops.max()) * 1.05))
     return layered(bars(rows, x, y, names=tuple(NAMES.values()), until="right"), rules(limits, x))

@@ -75,7 +75,7 @@ def trace(entry: Record, field: str, footing: str) -> dict[str, Any]:
         if value is not None and (value > 0 or not log)
     ]
     x = axis("step", f"step ({FOOTINGS[footing]})")
-    y = axis("value", title, log=log, form=".1~e" if log else "")
+    y = axis("value", title, log=log, form=".2~g" if log else "")
     return layered(lines(rows, x, y, names=tuple(names.values())), height=240)
 
 

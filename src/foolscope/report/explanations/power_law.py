@@ -57,7 +57,7 @@ def chart(entry: Record) -> dict[str, Any]:
                 {"name": name, "eps": eps, "error": law["amplitude"] * eps ** law["exponent"]}
                 for eps in (law["lower"], law["upper"])
             ]
-    x = axis("eps", "eps in input units (L2: Euclidean length)", log=True, form=".1~g")
+    x = axis("eps", "eps in input units (L2: Euclidean length)", log=True, form=".2~g")
     y = axis("error", "adversarial error (share of all images)", log=True, form=".2~%")
     return layered(points(measured, x, y, names=names), lines(fitted, x, y, names=names))
 

@@ -10,7 +10,7 @@ from foolscope.report.explanations.style import PALETTE, QUIET, Rows, colour
 
 
 def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Sequence[str], until: str) -> Any:
-    """Bars from the row's field of `x` to its field `until`, stacked and coloured by `name`."""
+    """Bars from the row's field of `x` to its field `until`, coloured by `name`; a row's `bottom` and `top` stack them."""
     import altair as alt
 
     return (
@@ -19,7 +19,8 @@ def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Seque
         .encode(
             x=alt.X(**x),
             x2=f"{until}:Q",
-            y=alt.Y(**{**y, "stack": "zero"}),
+            y=alt.Y(**{**y, "shorthand": "bottom:Q"}),
+            y2="top:Q",
             color=colour(names),
             tooltip=[alt.Tooltip("name:N", title=" "), alt.Tooltip(y["shorthand"], title=y["title"])],
         )
@@ -27,13 +28,13 @@ def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Seque
 
 
 def rules(rows: Rows, x: Mapping[str, Any]) -> Any:
-    """Upright dashed rules at the rows' `at`, each with its `label` along it."""
+    """Upright dashed rules at the rows' `at`, each with its `label` above the plot."""
     import altair as alt
 
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(x=alt.X(**{**x, "shorthand": "at:Q"}))
     line = base.mark_rule(color=QUIET, strokeDash=[4, 4])
-    text = base.mark_text(angle=270, align="right", baseline="bottom", dy=-4, dx=-4, color=QUIET, fontSize=12)
-    return alt.layer(line, text.encode(y=alt.value(0), text="label:N"))
+    text = base.mark_text(baseline="bottom", color=QUIET, fontSize=12).encode(y=alt.value(-4), text="label:N")
+    return alt.layer(line, text)
 
 
 def boxes(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], height: int = 150) -> dict[str, Any]:

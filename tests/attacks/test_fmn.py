@@ -1,0 +1,71 @@
+"""FMN's runs: how they share the steps, that they help, and that an image's answer is its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from foolscope.attacks import ATTACKS, NEAREST, bind, fmn
+from foolscope.attacks.fmn import NORMS, run_plan
+from foolscope.norms import NORMS as ROWS
+from foolscope.oracle import Oracle
+
+
+def images(n=12):
+    generator = torch.Generator().manual_seed(3)
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 24), nn.ReLU(), nn.Linear(24, 5)).double().eval()
+    for parameter in model.parameters():
+        parameter.data *= 3
+    x = torch.rand(n, 1, 6, 6, generator=generator, dtype=torch.float64)
+    return model, x, model(x).argmax(1)
+
+
+@pytest.mark.parametrize("steps", [1, 19, 20, 100, 187, 188, 500, 2000])
+@pytest.mark.parametrize("rivals", [1, 3, 9])
+def test_the_runs_use_all_steps_and_begin_at_the_image(steps, rivals):
+    plan = run_plan(steps, rivals)
+    assert sum(run.steps for run in plan) == steps
+    assert plan[0].rival == 0
+    from_the_image = [run.rival for run in plan if run.rival is not None]
+    assert from_the_image == list(range(len(from_the_image)))
+    assert len(from_the_image) <= rivals
+    assert min(run.steps for run in plan) > 0
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_images_that_are_wrong_already_change_nothing_for_the_others(norm):
+    model, x, y = images()
+    alone = fmn(model, x, y, norm=norm, steps=150)
+    wrong = y.clone()
+    wrong[::3] = (wrong[::3] + 1) % 5
+    mixed = fmn(model, x, wrong, norm=norm, steps=150)
+    right = wrong == y
+    assert torch.equal(mixed[~right], x[~right])
+    torch.testing.assert_close(mixed[right], alone[right], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_more_runs_find_nearer_images_never_farther_ones_by_much(norm):
+    model, x, y = images(40)
+    few, many = (ROWS[norm].size(fmn(model, x, y, norm=norm, steps=steps) - x) for steps in (19, 600))
+    assert bool((many <= few * 1.02).all())
+    assert float((many < few * 0.99).double().mean()) > 0.1
+
+
+def test_targets_are_kept_through_all_runs():
+    model, x, y = images()
+    targets = (y + 2) % 5
+    oracle = Oracle(model, x, y, targets=targets)
+    found = fmn(oracle, oracle.inputs, oracle.labels, norm="l2", steps=300)
+    moved = (found != x).flatten(1).any(1)
+    assert bool(moved.any())
+    assert torch.equal(model(found).argmax(1)[moved], targets[moved])
+
+
+def test_the_best_of_each_norm_is_one_of_its_rows_and_binds_without_a_norm():
+    assert set(NEAREST) == set(ROWS)
+    for norm, name in NEAREST.items():
+        assert norm in ATTACKS[name].norms
+        bind(name)

@@ -87,3 +87,11 @@ def test_a_model_that_is_always_wrong_is_said_to_be(digits_data: Data, tmp_path:
         assert entry["n"] == 0
         assert "wrong on all" in entry["finding"]
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(digits_network: nn.Module, digits_data: Data, dtype: torch.dtype) -> None:
+    images, labels = (part[:40] for part in digits_data)
+    only = "linear_response,first_order_distance"
+    record = foolscope.explain(digits_network.to(dtype), (images.to(dtype), labels), only=only, eps=0.1).record
+    assert all(entry["estimate"] == pytest.approx(0.95, abs=0.15) for entry in record.values())

@@ -43,7 +43,7 @@ def look(oracle: Oracle, norm: str) -> dict[str, Tensor]:
     """The response of a batch and what is seen along the rays."""
     rows = oracle.rows_all
     answer = respond(oracle, rows, norm)
-    at = cross(answer.logits.cpu(), answer.slope.cpu())
+    at = cross(answer.logits.cpu().double(), answer.slope.cpu().double())
     spread = answer.slope - answer.slope.gather(1, oracle.labels[:, None])
     steepest = spread.abs().amax(1).cpu().double().clamp_min(torch.finfo(torch.float32).tiny)
     guess = np.where(np.isfinite(at.eps), at.eps, at.gap / steepest.numpy()).clip(LEAST, 1 / LEAST)

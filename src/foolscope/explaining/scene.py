@@ -86,8 +86,13 @@ class Scene:
         if time.monotonic() > self.case.deadline:
             raise OutOfTime
         oracle = self.case.oracle(part, clean=torch.from_numpy(np.asarray(self.ledger.logits[part])))
-        answer = {key: value.detach().cpu() for key, value in function(oracle).items()}
+        answer = {key: _plain(value.detach().cpu()) for key, value in function(oracle).items()}
         return answer | {"forwards": oracle.forwards, "backwards": oracle.backwards}
+
+
+def _plain(value: Tensor) -> Tensor:
+    """In a dtype that arrays have too: bfloat16 as float32."""
+    return value.float() if value.is_floating_point() and value.itemsize < 4 else value
 
 
 def cost_of(*stages: Arrays) -> float:

@@ -43,7 +43,9 @@ def lines_chart(
     order = list(series)
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(order))]
     dashes = [list(DASHES[k % len(DASHES)]) for k in range(len(order))]
-    legend: Any = alt.Legend(title=None, orient="top", labelLimit=400, symbolType="stroke", symbolSize=500, columns=2)
+    legend: Any = alt.Legend(
+        title=None, orient="top", labelLimit=400, symbolType="stroke", symbolOpacity=1, symbolSize=500, columns=2
+    )
     legend = legend if len(order) > 1 else None
     colour = alt.Color("series:N", sort=order, scale=alt.Scale(domain=order, range=colours), legend=legend)
     dash = alt.StrokeDash("series:N", sort=order, scale=alt.Scale(domain=order, range=dashes), legend=legend)

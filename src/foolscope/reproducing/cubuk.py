@@ -68,7 +68,7 @@ def fig5_step_ll(lab: Lab) -> Outcome:
         means | gains,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in means.items()},
-        substituted=recipes.fig5(lab, "mlp", "entropy").remarks,
+        substituted=recipes.substituted(*(recipes.fig5(lab, family, arm) for family in FAMILIES for arm in ARMS)),
         notes=(
             "values are accuracies averaged over eps = .05 to .3; a gain is over the regular network of the same kind",
         ),
@@ -95,7 +95,7 @@ def fig5_pgd(lab: Lab) -> Outcome:
         means | gains,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in means.items()},
-        substituted=recipes.fig5(lab, "mlp", "step_ll").remarks,
+        substituted=recipes.substituted(*(recipes.fig5(lab, "mlp", arm) for arm in ARMS)),
         notes=(
             "values are accuracies averaged over eps = .05 to .3 under PGD with 20 steps: `ce` on cross-entropy, as in the paper, `margin` "
             "on the margin, which does not fade on confident outputs",

@@ -133,6 +133,7 @@ def transfer(lab: Lab) -> Outcome:
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in list(values)[:2]},
         substituted=recipes.maxout(lab, "adversarial").remarks,
+        notes=recipes.short_training(lab),
     )
 
 

@@ -305,7 +305,8 @@ def adversarial_training(lab: Lab) -> Outcome:
     images = lab.images("mnist:test")
     plain = fooled(lab.network(recipes.maxout(lab)), images, fgsm())
     recipe = recipes.maxout(lab, "adversarial")
-    robust = fooled(lab.network(recipe), images, fgsm())
+    model = lab.network(recipe)
+    robust = fooled(model, images, fgsm())
     values = {
         "clean_error_plain": plain.clean_error,
         "clean_error_adversarial": robust.clean_error,
@@ -313,11 +314,13 @@ def adversarial_training(lab: Lab) -> Outcome:
         "fgsm_error_adversarial": robust.fgsm_error,
         "confidence_on_mistakes_adversarial": robust.confidence_on_mistakes,
     }
+    values |= {f"{key}_adversarial": value for key, value in rounding(model, images, robust).items()}
     return Outcome(
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
         substituted=recipe.remarks,
+        notes=recipes.short_training(lab),
     )
 
 

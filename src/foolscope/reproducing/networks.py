@@ -56,11 +56,6 @@ class Headed(nn.Module):
         return logits
 
 
-def lenet(shape: Shape, classes: int) -> nn.Module:
-    """LeNet-5 for images of up to 32x32."""
-    return papers.lenet((shape[0], shape[1], shape[2]), classes)
-
-
 def googlenet(shape: Shape, classes: int) -> nn.Module:
     """Torchvision's GoogLeNet with a stem for small images."""
     from foolscope.models.small_images import small_image
@@ -83,7 +78,6 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "conv_maxout": conv_maxout,
         "rbf": rbf,
         "headed": Headed,
-        "lenet": lenet,
         "googlenet": googlenet,
     }
 )

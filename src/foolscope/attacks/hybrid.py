@@ -17,8 +17,8 @@ NORMS = ("linf", "l2", "l1")
 SHARES = 0.06, 0.003  # of an image's pixels that a flip changes, at first and at the end; in between geometric
 MOMENTUM = 0.75  # of the long climb: on deep networks it is worth twice the steps
 POLISH, POLISH_SIZE = 8, 0.1  # gradient steps after a round of flips, and the first one's size in units of eps
-NEAR = 0.1  # of the clean image's margin: what is nearer to the boundary gets all rounds
-HOPE = 8.0  # so many times the last round's gain must reach the boundary, for an image that is not near
+NEAR = 0.1  # of the clean image's margin: what is nearer to the boundary counts as near it
+HOPE, NEAR_HOPE = 8.0, 100.0  # so many times the last round's gain must reach the boundary, from afar and from near
 
 
 def hybrid(
@@ -41,8 +41,8 @@ def hybrid(
     First a gradient climb from a random corner towards each of the likeliest wrong classes,
     ``x <- project(x + a * direction(grad(z_t - z_y)))``; then a longer one, with momentum, from the best point of all towards the class
     that it was found for. Then, in linf, rounds from the best point: random flips of windows to corners of the ball, which get past what
-    stops a gradient, and a few small gradient steps on the margin, which flips are bad at. An image leaves when it is fooled; one that is
-    far from the boundary and came no nearer gets no further round.
+    stops a gradient, and a few small gradient steps on the margin, which flips are bad at. An image leaves when it is fooled, and when
+    the last round has brought it too little to reach the boundary in many more.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -118,5 +118,6 @@ def hybrid(
                 )
                 best.take(rows, found.x, found.loss, found.fooled)
                 now = best.loss[rows]
-                rows = rows[(now <= 0) & ((now > -NEAR * clean[rows]) | (now + HOPE * (now - before) > 0))]
+                patience = torch.where(now > -NEAR * clean[rows], NEAR_HOPE, HOPE)
+                rows = rows[(now <= 0) & (now + patience * (now - before) > 0)]
     return best.x

@@ -39,8 +39,8 @@ BATTERY: dict[str, tuple[Step, ...]] = {
     "standard": (
         Step("pgd", "pgd:steps=20"),
         Step("climbs", "hybrid:rounds=0"),
-        Step("fmn", "fmn:steps=100", everyone=True),
-        Step("sigma_zero", "sigma_zero:steps=100", everyone=True),  # in l0
+        Step("fmn", "fmn:steps=60", everyone=True),
+        Step("sigma_zero", "sigma_zero:steps=60", everyone=True),  # in l0
         Step("noise", "noise:steps=10", sees="outputs"),
         Step("square", "square:steps=150", sees="outputs"),
         Step("hybrid", "hybrid:restarts=3", sees="both"),

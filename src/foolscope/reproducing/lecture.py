@@ -144,6 +144,7 @@ def one_photograph(lab: Lab) -> Outcome:
             f"_after are those of number {example}, the most confident mistake on an image recognised with no more than the panda's "
             f"{PANDA:.1%}",
         ),
+        notes=("the paper shows one photograph, chosen by its authors; here the images come as they are",),
     )
 
 

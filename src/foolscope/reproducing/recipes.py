@@ -94,8 +94,8 @@ MAXOUT = {
     "l1_small": "plain+l1:weight=0.000025",
     "sigmoids": "plain+sigmoid",
     "static": f"static_mix:eps={EPS}",
-    "hidden": f"hidden_mix:eps={EPS},layer=module.3",
-    "last_hidden": f"hidden_mix:eps={EPS},layer=module.6",
+    "hidden": f"hidden_mix:eps={EPS},layer=3",
+    "last_hidden": f"hidden_mix:eps={EPS},layer=6",
 }
 FINE_TUNED = {"adversarial": 6, "static": 3}  # epochs after the plain ones, at small scale; other ways get 2
 

@@ -8,7 +8,7 @@ TORCH := $(shell ls $(PIP_FIND_LINKS)/torch-[0-9]*.whl 2>/dev/null | sed -n '1s|
 SHARED ?= ../shared
 
 .DELETE_ON_ERROR:
-.PHONY: audit test test-real check bench docs env clean
+.PHONY: audit test test-all test-real check bench docs env clean
 
 audit: $(STAMP)
 	$(BIN)/foolscope audit digits_cnn digits --eps 0.1 --out foolscope-audit --overwrite
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml
 	touch $@
 
 test: $(STAMP)
+	$(BIN)/python -m pytest -m "not real and not gpu and not slow" -n auto --dist worksteal
+
+test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "not real and not gpu" -n auto --dist worksteal
 
 test-real: $(STAMP)
@@ -31,7 +34,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(MAKE) test
+	$(MAKE) test-all
 
 docs: $(STAMP)
 	$(BIN)/python -m foolscope.attacks._page > docs/attacks.md

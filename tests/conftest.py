@@ -18,6 +18,30 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # tiny networks on two threads spin, and take minutes on a busy machine
 
 
+# Attacks of hundreds of passes, and the checks that are quick with them too; the others are for `make test-all`.
+DEAR = ("apgd", "hybrid", "minimal")
+QUICK = (
+    "result",
+    "box_and_ball",
+    "seed",
+    "misclassified",
+    "extreme_pixels",
+    "no_gradient",
+    "broken_gradient",
+    "untouched",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(name in item.nodeid for name in ("test_conformance[", "test_pf", "test_counts_")):
+            case = item.nodeid.partition("[")[2]
+            if case.startswith(tuple(f"{name}-" for name in DEAR)) and not case.endswith(
+                tuple(f"-{c}]" for c in QUICK)
+            ):
+                item.add_marker("slow")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--fail-on-skip") and _skipped(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
+from foolscope.auditing.battery import battery
 from foolscope.auditing.run import run_audit
 from foolscope.bench.cells import Subject, lines, prepared
 from foolscope.bench.peer_networks import Network, frozen
@@ -73,9 +74,10 @@ class Row:
         reference, ours: images left standing.
         missed: AutoAttack fools them, we leave them standing.
         extra: we fool them, AutoAttack leaves them standing.
-        reference_seconds, seconds: of each.
+        reference_seconds, seconds: of AutoAttack's evaluation, and of our battery's stages.
         ratio: our seconds over AutoAttack's.
-        cpu_ratio: the same of the processor's time, which other programs on the machine disturb less.
+        cpu_ratio: the processor's time of the whole audit, with trust checks, explanations and report, over that of AutoAttack; other
+            programs on the machine disturb it less.
         verdict: of our trust checks.
         cached: when AutoAttack was run, if that was not in this run.
     """
@@ -164,7 +166,7 @@ def _row(subject: Subject, eps: str, effort: str, reference: Reference) -> Row:
 
 
 def _audit(subject: Subject, eps: str, effort: str, n: int) -> tuple[int, Flags, float, str]:
-    """Clean-correct images, those left standing, seconds, and the verdict of an audit of the first n images."""
+    """Clean-correct images, those left standing, the battery's seconds, and the verdict of an audit of the first n images."""
     network = subject.network
     state = load_file(subject.path)
     del state["images"], state["labels"]
@@ -181,7 +183,9 @@ def _audit(subject: Subject, eps: str, effort: str, n: int) -> tuple[int, Flags,
             seed=SEED,
         )
     standing = np.asarray(audit.samples["outcome"]) == RESISTED
-    return round(audit.clean_accuracy * n), standing, float(audit.record["seconds"]), audit.verdict
+    ours = {"clean"} | {step.name for step in battery(effort, audit.record["norm"])}
+    seconds = sum(stage["seconds"] for stage in audit.record["stages"] if stage["name"] in ours)
+    return round(audit.clean_accuracy * n), standing, seconds, audit.verdict
 
 
 def _reference(subject: Subject, eps: str, cache: Path, checkout: Path, say: Callable[[str], None]) -> Reference:
@@ -221,8 +225,9 @@ def _digest(checkout: Path) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as Markdown, masked networks apart."""
     lines = [
-        "Missed: AutoAttack fools it and we leave it standing; extra: the reverse. AutoAttack's seconds marked * were measured in an "
-        "earlier run, with the same threads (the last column says when).",
+        "Missed: AutoAttack fools it and we leave it standing; extra: the reverse. Our seconds and their ratio are those of the battery; "
+        "the CPU ratio is that of the whole audit, with trust checks, explanations and report. AutoAttack's seconds marked * were measured in "
+        "an earlier run, with the same threads (the last column says when).",
     ]
     for masked in (False, True):
         some = [row for row in rows if row.masked == masked]

@@ -51,7 +51,7 @@ def reproduce(claim: Claim, lab: Lab) -> Record:
         substituted=outcome.substituted,
         scale=lab.scale,
         verdict=verdict,
-        seconds=round(seconds, 2),
+        seconds=round(seconds, 4),
         hardware=environment(),
         command=f"foolscope reproduce {claim.id} --scale {lab.scale}",
     )

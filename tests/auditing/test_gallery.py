@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from foolscope.attacks import bind
+from foolscope.attacks import NEAREST, bind
 from foolscope.auditing.gallery import EACH, make_gallery
 from foolscope.data import from_tensors
 from foolscope.ledger import Case, Ledger, clean_pass, run_attack
@@ -27,7 +27,8 @@ def attacked(request, digits_network, digits_data, tmp_path: Path) -> tuple[Case
     case = Case(model, from_tensors(images, labels), (0.0, 1.0), norm, EPS[norm], 0, 16, store)
     ledger = clean_pass(case)
     correct = np.flatnonzero(ledger.correct(case.data.labels))
-    run_attack(case, ledger, "fmn", bind("fmn:steps=30", norm=norm), correct)
+    name = NEAREST[norm]
+    run_attack(case, ledger, name, bind(f"{name}:steps=30", norm=norm), correct)
     return case, ledger
 
 

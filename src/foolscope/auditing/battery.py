@@ -17,12 +17,14 @@ class Step:
         attack: as on the command line.
         everyone: run on all images that are right when clean, for their distances; else only on those that still stand at eps.
         sees: `gradients`, `outputs` alone, or `both`: what it goes by. The trust checks compare the first two.
+        if_masked: run only where attacks that see outputs have fooled more than gradients can have missed by bad luck.
     """
 
     name: str
     attack: str
     everyone: bool = False
     sees: str = "gradients"
+    if_masked: bool = False
 
 
 # Cheap before dear, and few passes towards many classes before many towards one: what a climb misses it misses for its start and class
@@ -44,6 +46,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("noise", "noise:steps=10", sees="outputs"),
         Step("square", "square:steps=150", sees="outputs"),
         Step("hybrid", "hybrid:restarts=3", sees="both"),
+        Step("square_long", "square:steps=5000", sees="outputs", if_masked=True),
     ),
     "exhaustive": (
         Step("pgd", "pgd:steps=40,restarts=3"),
@@ -53,6 +56,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("noise", "noise:steps=100", sees="outputs"),
         Step("square", "square:steps=1000", sees="outputs"),
         Step("hybrid", "hybrid:steps=40,restarts=18,finish=100,rounds=20,flips=300", sees="both"),
+        Step("square_long", "square:steps=5000,restarts=3", sees="outputs", if_masked=True),
     ),
 }
 

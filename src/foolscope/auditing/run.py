@@ -17,7 +17,7 @@ from foolscope.auditing.battery import battery
 from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of, wilson
 from foolscope.auditing.tiles import Tile
-from foolscope.auditing.trust import Check, blind_share, check_trust
+from foolscope.auditing.trust import Check, blind_share, check_trust, gradients_missed
 from foolscope.environment import environment
 from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
@@ -124,6 +124,10 @@ def run_audit(
     ) as run:
         case, ledger = run.case, run.ledger
         for number, step in enumerate(steps):
+            if step.if_masked and not gradients_missed(
+                ledger, run.correct, [s.name for s in steps if s.sees != "gradients"]
+            ):
+                continue
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
             own_seed = seed + (number << 32)  # a stage is not to start where the one before has been
             run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=own_seed), tried)

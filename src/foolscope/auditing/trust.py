@@ -126,6 +126,12 @@ def blind_share(ledger: Ledger, labels: Ints) -> float:
     return float((logits.softmax(1).amax(1) == 1).float().mean()) if len(logits) else 0.0
 
 
+def gradients_missed(ledger: Ledger, correct: Ints, stages: Sequence[str]) -> bool:
+    """Whether these stages, which see outputs, fooled significantly more of the `correct` images than sound networks leave them."""
+    count = int(np.isin(ledger.attack.astype(str)[correct], list(stages)).sum())
+    return count > BLACK_BOX * len(correct) and _significant(count, len(correct), BLACK_BOX)
+
+
 def _significant(count: int, n: int, share: float) -> bool:
     from scipy.stats import binom
 

@@ -315,7 +315,7 @@ class Oracle:
         flat = gradient.flatten(1)
         finite, dead = torch.isfinite(flat).all(1), (flat == 0).all(1)
         self._tally.note(rows, torch.where(finite, dead.to(torch.int8), NOT_FINITE))
-        if loss.name == "ce" and not self._warned and bool(dead.any()):
+        if loss.name in ("ce", "ce_sign") and not self._warned and bool(dead.any()):
             self._warned = True
             warnings.warn(
                 f"loss={loss.name}: its gradient is exactly zero for {int(dead.sum())} of {len(dead)} images (it underflows on confident "

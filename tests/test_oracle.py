@@ -1,3 +1,8 @@
+"""Counts, gradients, slopes and scales against independent hooks and autograd by hand.
+
+Over 400 lines: one file a module, and all go through it.
+"""
+
 from __future__ import annotations
 
 import warnings

@@ -1,4 +1,7 @@
-"""The Python side of the command line: the same names and defaults, with objects where the command line has texts."""
+"""The Python side of the command line: the same names and defaults, with objects where the command line has texts.
+
+Over 400 lines: each command is one function here, and half of it is what its arguments mean.
+"""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from foolscope import __version__
-from foolscope.auditing.result import wilson
 from foolscope.auditing.run import Audit, read_audit
 from foolscope.errors import InputError
+from foolscope.intervals import wilson
 from foolscope.store import open_store, replacing, write_json
 
 SCHEMA = 1

@@ -1,6 +1,7 @@
 """Runs attacks over a data set piece by piece and checks every answer afresh: an attack's word is never taken.
 
 A fresh forward pass on its final tensor, in the dtype that the user runs, tells whether an image is fooled, and it must lie in the box.
+Over 400 lines: what is known of an image and the two ways to learn more of it (attack, probe) share one format on disk.
 """
 
 from __future__ import annotations

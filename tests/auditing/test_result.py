@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from foolscope.auditing.result import curve_of, wilson
+from foolscope.auditing.result import curve_of
+from foolscope.intervals import wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (3, 10), (137, 500), (999_999, 1_000_000)])

@@ -7,9 +7,9 @@ from torch import nn
 
 import foolscope
 from foolscope.attacks import bind
-from foolscope.auditing.result import wilson
 from foolscope.errors import InputError
 from foolscope.explaining.transfer import transfer_matrix
+from foolscope.intervals import wilson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,4 +1,7 @@
-"""The table of attacks, and how a text such as `pgd:eps=8/255,steps=40` becomes a call."""
+"""The table of attacks, and how a text such as `pgd:eps=8/255,steps=40` becomes a call.
+
+Over 400 lines: a row an attack, with all that is promised of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of a result: the interval of a share, and the whole robustness curve from distances."""
+"""The whole robustness curve from distances."""
 
 from __future__ import annotations
 
@@ -6,20 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 POINTS = 100  # of the curve, between 0 and the largest distance found
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share.
-
-    Example:
-        >>> low, high = wilson(8, 10)
-        >>> round(low, 3), round(high, 3)
-        (0.49, 0.943)
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def curve_of(

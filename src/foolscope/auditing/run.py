@@ -15,12 +15,13 @@ from foolscope import __version__
 from foolscope.attacks import bind
 from foolscope.auditing.battery import battery
 from foolscope.auditing.gallery import make_gallery
-from foolscope.auditing.result import curve_of, wilson
+from foolscope.auditing.result import curve_of
 from foolscope.auditing.tiles import Tile
 from foolscope.auditing.trust import Check, blind_share, check_trust, gradients_missed
 from foolscope.environment import environment
 from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
+from foolscope.intervals import wilson
 from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.store import Store, open_store, replacing, write_json

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from foolscope.auditing.result import wilson
 from foolscope.auditing.run import Audit, run_audit
 from foolscope.bench.trust_variants import MASKED, SCALED, SOUND, Variant
 from foolscope.data import open_data
+from foolscope.intervals import wilson
 from foolscope.models.digits import seeded
 from foolscope.subject import Subject
 

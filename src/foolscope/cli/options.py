@@ -94,7 +94,7 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
     ),
     click.option("--samples", type=WHOLE, help="Only the first N images, in file order."),
     click.option("--seed", type=WHOLE, default=0, show_default=True, help="Of every random draw."),
-    click.option("--batch-size", type=WHOLE, help="Images a batch.  [default: automatic]"),
+    click.option("--batch-size", type=WHOLE, help="Images a batch.  [default: automatic; 128 in training]"),
     click.option("--bounds", type=BOUNDS, default="0,1", show_default=True, help="The box, or none."),
     click.option("--overwrite", is_flag=True, help="Replace another run in the folder."),
     click.option(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foolscope.auditing.result import wilson
 from foolscope.explaining.explanation import Explanation
 from foolscope.explaining.response import CE_DIRECTION
 from foolscope.explaining.scene import Arrays, Scene, cost_of
 from foolscope.explaining.statistics import listed
 from foolscope.explaining.subspaces import CONFIDENT, blind_gaps, subspace
+from foolscope.intervals import wilson
 from foolscope.losses import Loss
 from foolscope.oracle import Oracle
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from foolscope.auditing.result import wilson
 from foolscope.explaining.explanation import Explanation, unsaid
 from foolscope.explaining.race import LOSSES, TRACED, drawn_targets, race
 from foolscope.explaining.scene import Arrays, Scene, cost_of
 from foolscope.explaining.smoothing import gaussian_blur, total_variation
 from foolscope.explaining.statistics import listed, median_interval
+from foolscope.intervals import wilson
 from foolscope.oracle import Oracle
 
 RACED = 32  # images at most

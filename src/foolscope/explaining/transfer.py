@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import Bound
-from foolscope.auditing.result import wilson
 from foolscope.errors import InputError
 from foolscope.explaining.race import drawn_targets
+from foolscope.intervals import wilson
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.untouched import untouched

@@ -16,7 +16,7 @@ from foolscope.models import load_model
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.reproducing import recipes
-from foolscope.reproducing.claim import Claim, NotRun, Outcome, Rule, at_least, at_most, between
+from foolscope.reproducing.claim import Check, Claim, NotRun, Outcome, Rule, at_least, at_most, between
 from foolscope.reproducing.cubuk import DOCUMENT, PAPER
 from foolscope.reproducing.lab import TINY, Lab
 from foolscope.reproducing.measuring import Images, outputs, wrong
@@ -151,7 +151,7 @@ def _mnist_remark(lab: Lab) -> str:
     return f"MNIST: {recipes.fig5(lab, 'mlp', 'regular').remarks[0]}; not trained until its test accuracy is perfect"
 
 
-def _meets(name: str, low: float, high: float) -> tuple:  # type: ignore[type-arg]
+def _meets(name: str, low: float, high: float) -> tuple[Check, Check]:
     """The interval of `name` meets [low, high]."""
     return at_most(f"{name}_from", high), at_least(f"{name}_to", low)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks import bind
-from foolscope.auditing.result import wilson
+from foolscope.intervals import wilson
 from foolscope.oracle import Oracle
 from foolscope.untouched import untouched
 

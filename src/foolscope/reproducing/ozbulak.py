@@ -1,6 +1,6 @@
 """Document 002: Ozbulak, Gasparyan, De Neve & Van Messem, "Perturbation Analysis of Gradient-based Adversarial Attacks" (arXiv:2006.01456).
 
-The detectors (O10 to O12) are elsewhere.
+The detectors (O10 to O12) are elsewhere. Longer than 400 lines: a document is one file, and a third of it is the table of its claims.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from foolscope.attacks import bind
 from foolscope.attacks.equal_footing import raw_loss
-from foolscope.auditing.result import wilson
 from foolscope.explaining.circles import circles
 from foolscope.explaining.error_curve import Arrays, over
 from foolscope.explaining.loss_race import NAMES, STEPS, conclude, first_order, run, scales
 from foolscope.explaining.race import LOSSES, drawn_targets
 from foolscope.explaining.subspaces import blind_gaps, decomposed
 from foolscope.explaining.transfer import transfer_matrix
+from foolscope.intervals import wilson
 from foolscope.models import load_model
 from foolscope.oracle import Oracle
 from foolscope.reproducing import recipes

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from foolscope.auditing.run import Audit, run_audit
+from foolscope.auditing.trust import gradients_missed
 from foolscope.bench.trust_networks import fit
 from foolscope.data import open_data
 from foolscope.models import load_model
@@ -73,7 +75,16 @@ def test_a_sound_network_is_not_flagged_at_standard_effort(plain: nn.Module, tmp
     assert not flagged(result)
     assert 0.2 < result.robust_accuracy < 0.8  # neither trivially fooled nor trivially robust
     measured = {check["code"] for check in result.record["trust"]["checks"]}
+    assert "square_long" not in {stage["name"] for stage in result.record["stages"]}  # spent only where gradients are masked
     assert measured >= {"dead_gradients", "flat_outputs", "gradient_mismatch", "black_box", "last_doubling", "huge_eps"}
+
+
+@pytest.mark.parametrize(("by_square", "missed"), [(0, False), (2, False), (5, False), (15, True)])
+def test_gradients_missed_only_what_luck_cannot_explain(by_square: int, missed: bool) -> None:
+    attack = np.array(["square"] * by_square + ["pgd"] * (60 - by_square) + [""] * 40, dtype=object)
+    ledger = SimpleNamespace(attack=attack)
+    assert gradients_missed(ledger, np.arange(100), ["square", "noise"]) is missed  # type: ignore[arg-type]
+    assert not gradients_missed(ledger, np.arange(100), ["noise"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

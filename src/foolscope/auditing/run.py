@@ -124,10 +124,9 @@ def run_audit(
         progress=progress,
     ) as run:
         case, ledger = run.case, run.ledger
+        seeing = [step.name for step in steps if step.sees != "gradients"]
         for number, step in enumerate(steps):
-            if step.if_masked and not gradients_missed(
-                ledger, run.correct, [s.name for s in steps if s.sees != "gradients"]
-            ):
+            if step.if_masked and not gradients_missed(ledger, run.correct, seeing):
                 continue
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
             own_seed = seed + (number << 32)  # a stage is not to start where the one before has been

@@ -75,7 +75,7 @@ def run_benchmarks(
     if peers:
         from foolscope.bench import contestants, peer_environment, peer_networks, quality
 
-        wanted = peer_networks.named(network)
+        wanted = [row for row in peer_networks.named(network) if row.budgets]
         ours = [contestants.ours(text) for text in attack] or None
         python = peer_environment.peer_python(folder / "peers", say)
         compared = quality.quality_table(

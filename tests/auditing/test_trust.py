@@ -75,7 +75,9 @@ def test_a_sound_network_is_not_flagged_at_standard_effort(plain: nn.Module, tmp
     assert not flagged(result)
     assert 0.2 < result.robust_accuracy < 0.8  # neither trivially fooled nor trivially robust
     measured = {check["code"] for check in result.record["trust"]["checks"]}
-    assert "square_long" not in {stage["name"] for stage in result.record["stages"]}  # spent only where gradients are masked
+    assert "square_long" not in {
+        stage["name"] for stage in result.record["stages"]
+    }  # spent only where gradients are masked
     assert measured >= {"dead_gradients", "flat_outputs", "gradient_mismatch", "black_box", "last_doubling", "huge_eps"}
 
 

@@ -10,39 +10,50 @@ from foolscope.reproducing import recipes
 from foolscope.reproducing.cache import Recipe, untrained
 from foolscope.reproducing.claim import Claim, Outcome, Rule, at_least, at_most, between
 from foolscope.reproducing.cubuk import DOCUMENT, PAPER
-from foolscope.reproducing.exponents import SLACK, curve_of, law_of, outcome_of
+from foolscope.reproducing.exponents import SLACK, curve_of, law_of, outcome_of, steeper
 from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.measuring import Images, outputs
 
+UNSEEN = "unseen_images"
 RANDOM = {"random_labels": "shuffled", "random_data": "noise"}
 
 
 def perfect(lab: Lab) -> Outcome:
-    """FGSM's exponent of a fully connected network that gets every test image right, on the test images and on all it was trained on."""
-    recipe = recipes.perfect(lab)
+    """FGSM's exponent of a fully connected network that gets every test image right, and on all that it was trained on.
+
+    Beside them that of a network that never saw the test images.
+    """
+    recipe, other = recipes.perfect(lab), recipes.unseeing(lab)
     model, test = lab.network(recipe), lab.images("mnist:test")
-    seen = {"fgsm": test, "training_and_test": lab.images(recipe.data)}
-    curves = {name: curve_of(model, images, "fgsm") for name, images in seen.items()}
-    found = outcome_of(lab, curves, recipe.remarks)
-    return replace(found, measured={**found.measured, "test_errors": len(test) - curves["fgsm"].n})
+    curves = {
+        "fgsm": curve_of(model, test, "fgsm"),
+        "training_and_test": curve_of(model, lab.images(recipe.data), "fgsm"),
+        UNSEEN: curve_of(lab.network(other), test, "fgsm"),
+    }
+    found = outcome_of(lab, curves, recipes.substituted(recipe, other))
+    return replace(
+        found,
+        measured={**found.measured, "test_errors": len(test) - curves["fgsm"].n},
+        notes=(*found.notes, *steeper(found, "fgsm", UNSEEN)),
+    )
 
 
 def whatever_the_training(lab: Lab) -> Outcome:
     """FGSM's exponents of networks that are trained in different ways, for different times, on different things."""
-    rows = []
-    for name, (model, images) in _conditions(lab).items():
+    conditions = _conditions(lab)
+    rows, laws = [], {}
+    for name, (model, images) in (conditions | _unseen(lab)).items():
         curve = curve_of(model, images, "fgsm")
-        law = law_of(lab, curve)
-        rows.append((name, law, curve.n / len(images)))
-    laws = {name: law for name, law, _ in rows}
-    exponents = {name: law.exponent for name, law in laws.items()}
-    return Outcome(
-        exponents
+        laws[name] = law_of(lab, curve)
+        rows.append((name, laws[name], curve.n / len(images)))
+    judged = [laws[name] for name in conditions]
+    found = Outcome(
+        {name: law.exponent for name, law in laws.items()}
         | {
-            "smallest": min(exponents.values()),
-            "largest": max(exponents.values()),
-            "smallest_to": min(law.interval[1] for law in laws.values()),
-            "largest_from": max(law.interval[0] for law in laws.values()),
+            "smallest": min(law.exponent for law in judged),
+            "largest": max(law.exponent for law in judged),
+            "smallest_to": min(law.interval[1] for law in judged),
+            "largest_from": max(law.interval[0] for law in judged),
         },
         n=min(law.n for law in laws.values()),
         interval={name: law.interval for name, law in laws.items() if law.events},
@@ -50,7 +61,8 @@ def whatever_the_training(lab: Lab) -> Outcome:
             "one network a condition",
             "untrained: over the network's own predictions, because labels mean nothing to it and it gets a tenth of them right by luck; "
             "the network's weights are those that the snapshots along training begin with",
-            "random_labels and random_data: over the images that were trained on, as nothing else has the same labels",
+            "random_labels and random_data: over the images that were trained on, as nothing else has the same labels; beside them, "
+            "outside the rule, over the network's own predictions on images it never saw (MNIST's test images, other noise)",
             *recipes.substituted(*_trained(lab).values()),
         ),
         series=tuple(
@@ -68,6 +80,7 @@ def whatever_the_training(lab: Lab) -> Outcome:
             for name, law, accuracy in rows
         ),
     )
+    return replace(found, notes=tuple(note for name in RANDOM for note in steeper(found, name, f"{name}_{UNSEEN}")))
 
 
 def _trained(lab: Lab) -> dict[str, Recipe]:
@@ -85,11 +98,22 @@ def _conditions(lab: Lab) -> dict[str, tuple[nn.Module, Images]]:
     """The networks, each with the images that its exponent is over."""
     test, trained = lab.images("mnist:test"), _trained(lab)
     fresh = untrained(recipes.along_training(lab)[1], lab.open("mnist:train")).to(lab.device)
-    own = Images(test.inputs, outputs(fresh, test.inputs).argmax(1))
     images = {name: lab.images(trained[name].data) for name in RANDOM}
-    return {"untrained": (fresh, own)} | {
+    return {"untrained": (fresh, _as_predicted(fresh, test))} | {
         name: (lab.network(recipe), images.get(name, test)) for name, recipe in trained.items()
     }
+
+
+def _unseen(lab: Lab) -> dict[str, tuple[nn.Module, Images]]:
+    """The networks that were trained on random labels, with images that they never saw."""
+    fresh = {"random_labels": lab.images("mnist:test"), "random_data": lab.images("noise/mnist:test")}
+    networks = {name: lab.network(_trained(lab)[name]) for name in RANDOM}
+    return {f"{name}_{UNSEEN}": (model, _as_predicted(model, fresh[name])) for name, model in networks.items()}
+
+
+def _as_predicted(model: nn.Module, images: Images) -> Images:
+    """The images with the network's own predictions for labels."""
+    return Images(images.inputs, outputs(model, images.inputs).argmax(1))
 
 
 CLAIMS = (

@@ -71,6 +71,16 @@ def outcome_of(lab: Lab, curves: dict[str, ErrorCurve], substituted: tuple[str, 
     )
 
 
+def steeper(found: Outcome, seen: str, unseen: str) -> tuple[str, ...]:
+    """A note where the exponent over images that were trained on exceeds the one over unseen images by more than both intervals."""
+    if found.interval.get(unseen, (0, math.inf))[1] >= found.interval.get(seen, (0, 0))[0]:
+        return ()
+    return (
+        f"{seen}: training on the very images that are attacked moves them away from the boundary: the exponent is "
+        f"{found.measured[seen]:.2f} over them and {found.measured[unseen]:.2f} over images that were not trained on",
+    )
+
+
 def meets(name: str, low: float, high: float) -> tuple[Check, Check]:
     """The interval of `name` meets [low, high]."""
     return at_most(f"{name}_from", high), at_least(f"{name}_to", low)

@@ -13,6 +13,7 @@ from torch import Tensor
 from foolscope import rng
 from foolscope.data import DataSet
 from foolscope.reproducing.whitening import fit, whitened
+from foolscope.training.draws import derived
 
 Opened = Callable[[str], DataSet]
 LABELS, PIXELS = 0, 1  # draws
@@ -53,11 +54,11 @@ def shuffled(text: str, opened: Opened) -> DataSet:
 
 
 def noise(text: str, opened: Opened) -> DataSet:
-    """Images of as many independent pixels, uniform between 0 and 1, with the shuffled labels."""
-    data = shuffled(text, opened)
+    """Images of as many independent pixels, uniform between 0 and 1 and others for every text, with the shuffled labels."""
+    data, seed = shuffled(text, opened), derived(0, text)
 
     def read(positions: np.ndarray) -> Tensor:
-        return rng.uniform(0, torch.from_numpy(positions), PIXELS, data.shape)
+        return rng.uniform(seed, torch.from_numpy(positions), PIXELS, data.shape)
 
     return replace(data, name=f"noise like {text}", read=read)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from foolscope.reproducing.claim import NotRun
-from foolscope.reproducing.exponents import curve_of, law_of, meets, oracles_of
+from foolscope.reproducing.claim import NotRun, Outcome
+from foolscope.reproducing.exponents import curve_of, law_of, meets, oracles_of, steeper
 from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.measuring import Images
 
@@ -61,3 +61,12 @@ def test_an_interval_meets_a_range_that_it_overlaps() -> None:
     assert holds(0.5, 2)
     assert not holds(0.7, 0.89)
     assert not holds(1.11, 1.2)
+
+
+@pytest.mark.parametrize(("unseen", "said"), [((0.9, 1.2), True), ((0.9, 2.1), False)])
+def test_a_steeper_exponent_on_trained_images_is_said_where_the_intervals_lie_apart(
+    unseen: tuple[float, float], said: bool
+) -> None:
+    found = Outcome({"seen": 2.5, "unseen": 1.0}, n=100, interval={"seen": (2.0, 3.0), "unseen": unseen})
+    assert bool(steeper(found, "seen", "unseen")) == said
+    assert steeper(Outcome({"seen": math.nan, "unseen": 1.0}, n=100), "seen", "unseen") == ()

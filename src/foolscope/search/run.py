@@ -34,8 +34,8 @@ class Search:
     """What a search found.
 
     Attributes:
-        networks: a row a network, as in `networks.parquet`: `network, architecture, shape, kind, parameters, seconds, dropout, clean_accuracy,
-            exponent, low, high, flips, upper, goodness, returning`; NaN where there was nothing to fit.
+        networks: a row a network, as in `networks.parquet`: `network, architecture, shape, kind, parameters, seconds`, `dropout`,
+            `clean_accuracy`, and the law's `exponent, low, high, flips, upper, goodness, returning`; NaN where there was nothing to fit.
         folder: where the table lies; None if it was not asked for.
     """
 
@@ -193,7 +193,9 @@ def _stacks(
         for _ in range(many)
     ]
     kinds = {"architecture": int, "shape": object, "kind": object, "parameters": int, "seconds": float}
-    of_each = {key: np.array([row[place] for row in repeated], kinds[key]) for place, key in enumerate(kinds)}
+    of_each: dict[str, npt.NDArray[np.generic]] = {
+        key: np.array([row[place] for row in repeated], kinds[key]) for place, key in enumerate(kinds)
+    }
     return {"network": np.arange(count)} | of_each | known
 
 

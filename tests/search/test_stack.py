@@ -42,6 +42,8 @@ def test_a_stack_has_the_logits_of_its_members(architecture: Architecture, digit
     alone = torch.stack([stack.member(place)(x) for place in range(3)])
     torch.testing.assert_close(stack.together(x), alone)
     torch.testing.assert_close(stack(x.repeat_interleave(3, 0)), alone.transpose(0, 1).flatten(0, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(stack.together(x), alone)
 
 
 @ALL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,22 @@ def law_columns(right: npt.NDArray[np.bool_], flipped: npt.NDArray[np.bool_], se
     return dict(zip(names, np.array(rows, np.float64).T, strict=True))
 
 
+def histogram(exponent: Floats, kind: npt.ArrayLike, width: float = 0.05) -> list[dict[str, Any]]:
+    """How many networks of each kind have an exponent in each bin, from the lowest to the highest; a row a bin and kind.
+
+    Example:
+        >>> histogram(np.array([0.91, 0.93, 0.96, np.nan]), ["a", "a", "b", "b"])
+        [{'exponent': 0.925, 'networks': 2, 'kind': 'a'}, {'exponent': 0.975, 'networks': 1, 'kind': 'b'}]
+    """
+    known = np.isfinite(exponent)
+    bins = np.floor(exponent[known] / width + 1e-9).astype(int)
+    names, counts = np.unique(np.rec.fromarrays([np.asarray(kind)[known].astype(str), bins]), return_counts=True)
+    return [
+        {"exponent": round((place + 0.5) * width, 6), "networks": int(many), "kind": str(name)}
+        for (name, place), many in zip(names.tolist(), counts, strict=True)
+    ]
+
+
 def _law(flipped: npt.NDArray[np.bool_], seed: int) -> tuple[float, ...]:
     curve = conclude("fgsm", EPS, flipped, seed=seed) if len(flipped) else None
     if curve is None or curve.law is None:
@@ -73,8 +90,8 @@ def distribution(
         architecture: which one each network has, `(n,)`.
         seed: of the bootstrap.
 
-    Raises:
-        ValueError: no exponent at all.
+    Returns:
+        NaN throughout where there is no exponent at all.
 
     Example:
         >>> b = np.array([0.95, 1.0, 1.05, 1.2])
@@ -84,7 +101,8 @@ def distribution(
     """
     known = np.isfinite(exponent)
     if not known.any():
-        raise ValueError("no network's adversarial error could be fitted")
+        nan = float("nan")
+        return Distribution(0, nan, (nan, nan), nan, (nan, nan), nan, nan)
     order = np.argsort(exponent[known])
     b, (_, of) = exponent[known][order], np.unique(np.asarray(architecture)[known][order], return_inverse=True)
     count = int(of.max()) + 1

@@ -16,7 +16,7 @@ from foolscope.errors import InputError
 from foolscope.search import Search, distribution, random_architectures
 from foolscope.search.run import TABLE
 
-SETTINGS = {"count": 8, "together": 2, "widest": 122, "epochs": 1, "batch_size": 32}
+SETTINGS = {"count": 8, "together": 2, "widest": 122, "channels": 4, "epochs": 1, "batch_size": 32}
 PROGRAM = f"""
 import sys, torch
 torch.set_num_threads(1)
@@ -86,7 +86,7 @@ def test_fewer_networks_are_the_first_ones(whole: Search) -> None:
 
 
 def test_bad_input_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    for name, value in (("count", 0), ("together", 0), ("widest", 29), ("epochs", 0)):
+    for name, value in (("count", 0), ("together", 0), ("widest", 29), ("channels", 3), ("epochs", 0)):
         with pytest.raises(InputError, match=name):
             random_architectures("digits:train", "digits:test", out=tmp_path / "out", **SETTINGS | {name: value})
     assert not (tmp_path / "out").exists()

@@ -27,6 +27,7 @@ def random_exponents(lab: Lab) -> Outcome:
         "count": lab.at(small=40, paper=4000, tiny=6),
         "together": lab.at(small=2, paper=16, tiny=2),
         "widest": lab.at(small=500, paper=2000, tiny=50),
+        "channels": lab.at(small=8, paper=16, tiny=4),
         "epochs": lab.at(small=2, paper=10, tiny=4),
     }
     address = f"{derived(0, lab.scale, lab.device, json.dumps(settings)):016x}"
@@ -72,7 +73,8 @@ def _outcome(found: Search, settings: dict[str, Any]) -> Outcome:
         substituted=(
             f"{settings['count']} networks for thousands: {len(set(found.networks['architecture'].tolist()))} architectures drawn, "
             f"{settings['together']} networks of each with weights, dropout rate and masks of their own; hidden layers of at most "
-            f"{settings['widest']} units; Adam, {settings['epochs']} epochs, batches of 100, for a training that the slides do not state",
+            f"{settings['widest']} units, first convolutions of at most "
+            f"{settings['channels']} channels; Adam, {settings['epochs']} epochs, batches of 100, for a training that the slides do not state",
         ),
         notes=(
             f"one step along the sign of cross-entropy's gradient, in the box, on all test images that are right; the fits end at eps = "

@@ -55,8 +55,10 @@ class Architecture:
         return built
 
 
-def draw_architectures(count: int, seed: int = 0, *, widest: int = WIDTHS[-1]) -> list[Architecture]:
-    """`count` architectures, half of them fully connected on average; the k-th depends on `seed`, `widest` and k alone.
+def draw_architectures(
+    count: int, seed: int = 0, *, widest: int = WIDTHS[-1], channels: int = CHANNELS[-1]
+) -> list[Architecture]:
+    """`count` architectures, half of them fully connected on average; the k-th depends on the other arguments and k alone.
 
     Fully connected: 1 to 4 hidden layers, each width drawn from ten between 30 and 2,000. Convolutional: one or two convolutions of 4, 8
     or 16 channels (the second twice as many) and a hidden layer of 30 to 309 units.
@@ -65,6 +67,7 @@ def draw_architectures(count: int, seed: int = 0, *, widest: int = WIDTHS[-1]) -
         count: how many.
         seed: of the draws.
         widest: hidden layers have at most so many units; at least 30.
+        channels: of a first convolution, at most; at least 4.
 
     Example:
         >>> [str(architecture) for architecture in draw_architectures(3, widest=100)]
@@ -76,7 +79,8 @@ def draw_architectures(count: int, seed: int = 0, *, widest: int = WIDTHS[-1]) -
     """
     draws = rng.uniform(derived(seed, "architecture"), torch.arange(count), 0, (3 + DEEPEST,), torch.float64).tolist()
     widths = [width for width in WIDTHS if width <= widest]
-    return [_architecture(kind, depth, first, layers, widths) for kind, depth, first, *layers in draws]
+    allowed = [many for many in CHANNELS if many <= channels]
+    return [_architecture(kind, depth, first, layers, widths, allowed) for kind, depth, first, *layers in draws]
 
 
 def draw_dropout(architecture: Architecture, networks: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -85,10 +89,12 @@ def draw_dropout(architecture: Architecture, networks: torch.Tensor, seed: int =
     return most * rng.uniform(derived(seed, "dropout rate"), networks, 0, (), torch.float64)
 
 
-def _architecture(kind: float, depth: float, first: float, layers: Sequence[float], widths: list[int]) -> Architecture:
+def _architecture(
+    kind: float, depth: float, first: float, layers: Sequence[float], widths: list[int], allowed: list[int]
+) -> Architecture:
     if kind < 0.5:
         return Architecture((), tuple(_chosen(u, widths) for u in layers[: 1 + int(depth * DEEPEST)]))
-    channels = _chosen(first, CHANNELS)
+    channels = _chosen(first, allowed)
     hidden = [width for width in HIDDEN if width in widths]
     return Architecture((channels, 2 * channels)[: 1 + int(depth * 2)], (_chosen(layers[0], hidden),))
 

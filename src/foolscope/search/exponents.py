@@ -14,6 +14,7 @@ from foolscope.intervals import wilson
 
 EPS = log_grid(2.0**-11, 2.0**-3.5, 16)  # rising by the square root of 2; the fit ends where n^0.6 images have flipped
 INSIDE = (0.9, 1.1)  # exponents of thousands of random architectures on MNIST, after Cubuk et al. 2017
+BIN = 0.05  # of the histogram
 WIDE = 2 * 1.959964  # of a normal's 95 % interval, in standard deviations
 
 
@@ -56,7 +57,7 @@ def law_columns(right: npt.NDArray[np.bool_], flipped: npt.NDArray[np.bool_], se
     return dict(zip(names, np.array(rows, np.float64).T, strict=True))
 
 
-def histogram(exponent: Floats, kind: npt.ArrayLike, width: float = 0.05) -> list[dict[str, Any]]:
+def histogram(exponent: Floats, kind: npt.ArrayLike, width: float = BIN) -> list[dict[str, Any]]:
     """How many networks of each kind have an exponent in each bin, from the lowest to the highest; a row a bin and kind.
 
     Example:

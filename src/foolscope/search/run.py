@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from foolscope.errors import InputError
 from foolscope.files import read_samples, write_samples
 from foolscope.given import Bounds, Data, checked_seed, data_of
 from foolscope.ledger import Progress
-from foolscope.search.architectures import WIDTHS, Architecture, draw_architectures, draw_dropout
+from foolscope.search.architectures import CHANNELS, WIDTHS, Architecture, draw_architectures, draw_dropout
 from foolscope.search.exponents import EPS, Distribution, distribution, law_columns
 from foolscope.search.stack import Stack
 from foolscope.search.stacked import Schedule, attack_stack, train_stack
@@ -59,6 +59,7 @@ def random_architectures(
     count: int = 1000,
     together: int = 16,
     widest: int = WIDTHS[-1],
+    channels: int = CHANNELS[-1],
     epochs: int = 3,
     batch_size: int = 100,
     lr: float = 1e-3,
@@ -81,6 +82,7 @@ def random_architectures(
         count: networks.
         together: networks of each architecture.
         widest: units of a hidden layer at most.
+        channels: of a first convolution at most.
         epochs: passes over the training images, by Adam.
         batch_size: images an update.
         lr: the first learning rate; it falls to 0 in a straight line.
@@ -110,6 +112,7 @@ def random_architectures(
         ("count", count, 1),
         ("together", together, 1),
         ("widest", widest, WIDTHS[0]),
+        ("channels", channels, CHANNELS[0]),
         ("epochs", epochs, 1),
     ):
         if value < least:
@@ -125,6 +128,7 @@ def random_architectures(
         "count": count,
         "together": together,
         "widest": widest,
+        "channels": channels,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
@@ -137,7 +141,10 @@ def random_architectures(
         store = open_store(out or Path(scratch) / "search", settings, overwrite=overwrite)
         if not (store.resumed and (store.folder / TABLE).is_file()):
             store.begin()
-            rows = _stacks(store, images, tested, schedule, count, together, widest, bounds, seed, device, progress)
+            members = torch.arange(count).split(together)  # type: ignore[no-untyped-call]
+            drawn = draw_architectures(len(members), seed, widest=widest, channels=channels)
+            stacks = list(zip(drawn, members, strict=True))
+            rows = _stacks(store, images, tested, stacks, schedule, bounds, seed, device, progress)
             write_samples(store.folder / TABLE, rows)
             store.finish()
         return Search(_table(store.folder / TABLE), store.folder if out else None)
@@ -147,10 +154,8 @@ def _stacks(
     store: Store,
     images: DataSet,
     tested: DataSet,
+    stacks: Sequence[tuple[Architecture, Tensor]],
     schedule: Schedule,
-    count: int,
-    together: int,
-    widest: int,
     bounds: Bounds,
     seed: int,
     device: str,
@@ -160,11 +165,10 @@ def _stacks(
     inputs, labels = _held(images, device)
     attacked, wanted = _held(tested, device)
     classes = 1 + int(max(images.labels.max(), tested.labels.max()))
-    architectures = draw_architectures(-(-count // together), seed, widest=widest)
+    count = sum(len(networks) for _, networks in stacks)
     each, pieces, facts = schedule.epochs * len(images), [], []
-    for number, architecture in enumerate(architectures):
-        networks = torch.arange(number * together, min(count, (number + 1) * together))
-        name, before = f"stack-{number:05d}", number * together * each
+    for number, (architecture, networks) in enumerate(stacks):
+        name, before = f"stack-{number:05d}", int(networks[0]) * each
 
         def told(done: int, before: int = before, many: int = len(networks)) -> None:
             progress("search", before + many * done, count * each)

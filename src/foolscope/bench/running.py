@@ -54,6 +54,7 @@ def run_benchmarks(
     Raises:
         InputError: bad input, in one line.
     """
+    content: dict[str, Any]
     _check(peers, autoattack, samples, norm, budget, attack, effort)
     if copies:
         from foolscope.bench import copies as copied
@@ -61,15 +62,18 @@ def run_benchmarks(
         timed = copied.copies_table(network or None)
         return {"copies": [asdict(row) for row in timed]}, copied.markdown(timed)
     if not peers and autoattack is None:
-        from foolscope.bench import speed
+        from foolscope.bench import speed, stacks
         from foolscope.bench.training import training_table
 
         measured = speed.speed_table(network or None)
         learned = [] if network else training_table()
-        text = "\n\n".join(speed.markdown(rows) for rows in (measured, learned) if rows)
-        return {"rows": [asdict(row) for row in measured], "training": [asdict(row) for row in learned]}, text
+        stacked = [] if network else stacks.stack_table()
+        tables = [speed.markdown(rows) for rows in (measured, learned) if rows]
+        tables += [stacks.markdown(stacked)] if stacked else []
+        content = {name: [asdict(row) for row in rows] for name, rows in (("rows", measured), ("training", learned))}
+        return content | {"stacks": [asdict(row) for row in stacked]}, "\n\n".join(tables)
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
-    content: dict[str, Any] = {"environment": _where()}
+    content = {"environment": _where()}
     texts = [_line(content["environment"])]
     if autoattack is not None:
         checked_checkout(Path(autoattack))

@@ -74,7 +74,7 @@ def _outcome(found: Search, settings: dict[str, Any]) -> Outcome:
             f"{settings['count']} networks for thousands: {len(set(found.networks['architecture'].tolist()))} architectures drawn, "
             f"{settings['together']} networks of each with weights, dropout rate and masks of their own; hidden layers of at most "
             f"{settings['widest']} units, first convolutions of at most "
-            f"{settings['channels']} channels; Adam, {settings['epochs']} epochs, batches of 100, for a training that the slides do not state",
+            f"{settings['channels']} channels; Adam, {settings['epochs']} epochs, batches of 100: the slides do not state theirs",
         ),
         notes=(
             f"one step along the sign of cross-entropy's gradient, in the box, on all test images that are right; the fits end at eps = "

@@ -27,7 +27,8 @@ def test_the_section_states_the_finding_and_stacks_the_bars() -> None:
     made = section(asdict(found) | {"bins": ROWS, "width": BIN})
     assert "Of 5 networks, half have an exponent below 0.97" in made.finding
     assert "80.0% lie between 0.9 and 1.1" in made.finding
-    bars = made.figures[0].spec["layer"][0]["data"]["values"]
+    spec = made.figures[0].spec
+    bars = spec["datasets"][spec["layer"][0]["data"]["name"]]
     assert sum(bar["top"] - bar["bottom"] for bar in bars) == 5
     shared = [(bar["bottom"], bar["top"]) for bar in bars if abs(bar["from"] - 0.9) < 1e-9]
     assert shared == [(0, 1), (1, 2)]

@@ -27,7 +27,7 @@ def random_exponents(lab: Lab) -> Outcome:
         "count": lab.at(small=40, paper=4000, tiny=6),
         "together": lab.at(small=2, paper=16, tiny=2),
         "widest": lab.at(small=500, paper=2000, tiny=50),
-        "channels": lab.at(small=8, paper=16, tiny=4),
+        "channels": lab.at(small=4, paper=16, tiny=4),
         "epochs": lab.at(small=2, paper=10, tiny=4),
     }
     address = f"{derived(0, lab.scale, lab.device, json.dumps(settings)):016x}"

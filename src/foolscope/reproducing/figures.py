@@ -95,7 +95,7 @@ def specification(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> dict[str
     if figure.bars:
         half = figure.bars / 2
         rows = [{**row, "from": row[figure.x[0]] - half, "until": row[figure.x[0]] + half} for row in rows]
-        x = alt.X("from:Q", title=figure.x[1], scale=alt.Scale(zero=False))
+        x = alt.X("from:Q", bin="binned", title=figure.x[1], axis=alt.Axis(tickCount=8))
     base = alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
     drawn = (
         base.mark_bar(stroke="white", strokeWidth=0.5).encode(x2="until:Q")

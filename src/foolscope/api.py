@@ -96,9 +96,7 @@ def audit(
         InputError: bad input, in one line.
         ForeignError: the model raised.
     """
-    radius = number("--eps", eps) if isinstance(eps, str) else eps
-    get_norm(norm)
-    checked_seed(seed)
+    radius = _checked(norm, eps, seed, batch_size)
     with ExitStack() as stack:
         images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
@@ -161,9 +159,7 @@ def evaluate(
         InputError: bad input, in one line.
         ForeignError: the model or the attack raised.
     """
-    radius = number("--eps", eps) if isinstance(eps, str) else eps
-    get_norm(norm)
-    checked_seed(seed)
+    radius = _checked(norm, eps, seed, batch_size)
     with ExitStack() as stack:
         known = attack.partition(":")[0] in ATTACKS
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
@@ -235,9 +231,7 @@ def explain(
     slugs = chosen(only)
     if effort not in YARDSTICK:
         raise InputError("--effort", "an effort", effort, YARDSTICK)
-    radius = number("--eps", eps) if isinstance(eps, str) else eps
-    get_norm(norm)
-    checked_seed(seed)
+    radius = _checked(norm, eps, seed, batch_size)
     with ExitStack() as stack:
         images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)
@@ -296,9 +290,7 @@ def transfer(
         InputError: bad input, in one line.
         ForeignError: a model raised.
     """
-    radius = number("--eps", eps) if isinstance(eps, str) else eps
-    get_norm(norm)
-    checked_seed(seed)
+    radius = _checked(norm, eps, seed, batch_size)
     images = data_of(data, samples, resize, crop, bounds)
     bound = bind(attack, norm=norm, seed=seed, eps=checked_eps(norm, radius, images.shape, bounds))
     loaded = {name: subject_of(model, None, None, None, device, seed).module for name, model in models.items()}
@@ -419,6 +411,15 @@ def _test_images(data: Data, test: Data | None, trained: Trained, sizes: dict[st
     if name in BUILTIN and split == "train":
         return data_of(f"{name}:test", **sizes)
     return trained.held_out
+
+
+def _checked(norm: str, eps: float | str | None, seed: int, batch_size: int | None) -> float | None:
+    """The radius as a number; what is wrong with these is said before data are opened and a model is built or trained."""
+    get_norm(norm)
+    checked_seed(seed)
+    if batch_size is not None and batch_size < 1:
+        raise InputError("--batch-size", "a whole number of at least 1", batch_size)
+    return number("--eps", eps) if isinstance(eps, str) else eps
 
 
 def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound:

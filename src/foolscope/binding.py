@@ -47,7 +47,7 @@ def bound_options(
     options = {key: given.get(key, defaults.get(key)) for key in parameters if key in given or key in defaults}
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and options.get(key) is None:
-            raise InputError(f"--{key}", f"a value, which {name} needs", "none")
+            raise InputError(f"--{key}", f"a value, which {name} needs", None)
     return options
 
 

@@ -73,9 +73,12 @@ def test_a_sound_network_is_not_flagged_at_standard_effort(plain: nn.Module, tmp
     result = audit(plain, tmp_path, effort="standard")
     assert result.verdict == "sound"
     assert not flagged(result)
+    assert not any("effort quick" in note for note in result.record["notes"])
     assert 0.2 < result.robust_accuracy < 0.8  # neither trivially fooled nor trivially robust
     measured = {check["code"] for check in result.record["trust"]["checks"]}
-    assert "square_long" not in {stage["name"] for stage in result.record["stages"]}  # spent only where gradients are masked
+    assert "square_long" not in {
+        stage["name"] for stage in result.record["stages"]
+    }  # spent only where gradients are masked
     assert measured >= {"dead_gradients", "flat_outputs", "gradient_mismatch", "black_box", "last_doubling", "huge_eps"}
 
 
@@ -132,6 +135,7 @@ def test_a_power_of_two_on_the_logits_changes_nothing(
     for norm in ("linf", "l2", "l1", "l0"):
         ours, theirs = scaled.samples[f"distance_{norm}"], plain_audit.samples[f"distance_{norm}"]
         assert np.array_equal(ours, theirs, equal_nan=True), norm
+    assert "effort quick" in plain_audit.record["notes"][-1]  # says how far it falls short
     assert scaled.record["trust"]["checks"] == plain_audit.record["trust"]["checks"]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from foolscope import __version__
 from foolscope.attacks import bind
-from foolscope.auditing.battery import battery
+from foolscope.auditing.battery import REMARKS, battery
 from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of
 from foolscope.auditing.tiles import Tile
@@ -164,7 +164,7 @@ def run_audit(
         "complete": complete,
         **_numbers(case, ledger),
         "trust": _trust(case, ledger, checks, run.probabilities),
-        "notes": list(dict.fromkeys(run.notes)),
+        "notes": [*dict.fromkeys(run.notes), *REMARKS.get(effort, ())],
     }
     return _write(store, case, ledger, record, columns, tiles, explanations)
 

@@ -61,12 +61,11 @@ def run_benchmarks(
         timed = copied.copies_table(network or None)
         return {"copies": [asdict(row) for row in timed]}, copied.markdown(timed)
     if not peers and autoattack is None:
-        from foolscope.bench import speed
-        from foolscope.bench.training import training_table
+        from foolscope.bench import speed, training
 
-        measured = speed.speed_table(network or None)
-        learned = [] if network else training_table()
-        text = "\n\n".join(speed.markdown(rows) for rows in (measured, learned) if rows)
+        measured = speed.speed_table(network or None, told=progress)
+        learned = [] if network else training.training_table(told=progress)
+        text = speed.markdown(measured) + ("\n\n" + training.markdown(learned) if learned else "")
         return {"rows": [asdict(row) for row in measured], "training": [asdict(row) for row in learned]}, text
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
     content: dict[str, Any] = {"environment": _where()}
@@ -76,7 +75,7 @@ def run_benchmarks(
     if peers:
         from foolscope.bench import contestants, peer_environment, peer_networks, quality
 
-        wanted = peer_networks.named(network)
+        wanted = [row for row in peer_networks.named(network) if row.budgets]
         ours = [contestants.ours(text) for text in attack] or None
         python = peer_environment.peer_python(folder / "peers", say)
         compared = quality.quality_table(

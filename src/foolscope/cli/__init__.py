@@ -357,6 +357,9 @@ def main() -> None:
         sys.stdout.flush()
     except click.exceptions.Exit as done:
         code = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as alone:
+        click.echo(alone.ctx.get_help())
+        code = DONE
     except (InputError, click.ClickException) as error:
         code = _say(error if isinstance(error, InputError) else _usage(error), BAD_INPUT, debug)
     except ForeignError as error:
@@ -385,20 +388,26 @@ def _say(problem: Exception | str, code: int, debug: bool) -> int:
 
 def _usage(error: click.ClickException) -> InputError | str:
     """Click's complaints in our own form."""
+    words = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
         known = [name for option in (error.ctx.command.params if error.ctx else []) for name in option.opts]
         return InputError(
             "OPTION", "an option of this command", error.option_name, [n for n in known if n.startswith("--")]
         )
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return InputError(
-            (error.param.metavar or error.param.opts[-1].upper())
-            if isinstance(error.param, click.Argument)
-            else error.param.opts[-1],
-            "a value",
-            "none",
-        )
-    if isinstance(error, click.UsageError) and "No such command" in error.message:
-        name = error.message.split("'")[1]
-        return InputError("COMMAND", "a command", name, cli.commands)
-    return " ".join(error.format_message().split())
+        return InputError(_called(error.param), "a value", None)
+    if isinstance(error, click.BadOptionUsage):
+        return InputError(error.option_name, *(("no value", "one") if "not take" in words else ("a value", None)))
+    if words.startswith("No such command"):
+        return InputError("COMMAND", "a command", words.split("'")[1], cli.commands)
+    if words.startswith("Missing command"):
+        return InputError("COMMAND", "a command", None, cli.commands)
+    if words.startswith("Got unexpected extra") and isinstance(error, click.UsageError) and error.ctx:
+        places = [_called(param) for param in error.ctx.command.params if isinstance(param, click.Argument)]
+        return InputError("COMMAND", " ".join(["nothing after", *places]), words.partition("(")[2].rstrip(")"))
+    return words
+
+
+def _called(param: click.Parameter) -> str:
+    """A parameter by the name that its help gives it."""
+    return (param.metavar or param.opts[-1].upper()) if isinstance(param, click.Argument) else param.opts[-1]

@@ -22,6 +22,10 @@ class Said(click.ParamType[Any]):
         self.name = name
         self.read = read
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The name as it stands: click would put the names to choose from in capitals, which are not accepted."""
+        return self.name
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The text as a value; what is a value already stays."""
         return self.read(param.opts[-1] if param else self.name, value) if isinstance(value, str) else value

@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from foolscope.errors import InputError
-from foolscope.reproducing import cubuk, cubuk_law, cubuk_response, goodfellow, hardened, lecture, ozbulak, report_2021
+from foolscope.reproducing import (
+    cubuk,
+    cubuk_law,
+    cubuk_response,
+    cubuk_training,
+    goodfellow,
+    hardened,
+    lecture,
+    ozbulak,
+    report_2021,
+)
 from foolscope.reproducing.claim import Claim
 
-FILES = (lecture, goodfellow, report_2021, cubuk_law, cubuk_response, cubuk, ozbulak, hardened)
+FILES = (lecture, goodfellow, report_2021, cubuk_law, cubuk_training, cubuk_response, cubuk, ozbulak, hardened)
 CLAIMS: Mapping[str, Claim] = MappingProxyType({claim.id: claim for file in FILES for claim in file.CLAIMS})
 
 

@@ -147,11 +147,11 @@ def train(
         eps_probed = goal.eps if goal.eps is not None else radius
         bound = None if eps_probed is None else bind(probe, norm=goal.options.get("norm", norm), eps=eps_probed, seed=0)
         if stop == "adversarial" and bound is None:
-            raise InputError("--eps", "a radius, which adversarial early stopping needs", "none")
+            raise InputError("--eps", "a radius, which adversarial early stopping needs", None)
         images = data_of(data, samples, resize, crop, bounds)
         apart = _apart(validation, resize, crop, bounds)
         if stop != "none" and (validation is None or validation == 0):
-            raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", "none")
+            raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", None)
         subject = subject_of(model, weights, mean, std, device, seed, untrained=True)
         images = held(images, progress)
         positions, held_out = np.arange(len(images)), None if apart is None else held(apart, _silent)

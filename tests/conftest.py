@@ -19,10 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Attacks of hundreds of passes, and the checks that are quick with them too; the others are for `make test-all`.
-DEAR = ("apgd", "hybrid", "minimal")
+DEAR = ("apgd", "hybrid", "minimal", "square")
 QUICK = (
     "result",
-    "box_and_ball",
     "seed",
     "misclassified",
     "extreme_pixels",

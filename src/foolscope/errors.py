@@ -12,7 +12,7 @@ class InputError(ValueError):
     Args:
         argument: the name the user knows it by (``--eps``, ``DATA``, ``labels``).
         expected: what is accepted.
-        got: what came instead.
+        got: what came instead; None for nothing.
         accepted: the accepted names, if the argument is a name; the nearest to ``got`` come first.
 
     Example:
@@ -22,11 +22,8 @@ class InputError(ValueError):
 
     def __init__(self, argument: str, expected: str, got: object, accepted: Iterable[str] = ()) -> None:
         self.argument = argument
-        line = (
-            f"{argument}: expected {expected}, got {got!r}"
-            if isinstance(got, str)
-            else (f"{argument}: expected {expected}, got {got}")
-        )
+        came = repr(got) if isinstance(got, str) else "nothing" if got is None else str(got)
+        line = f"{argument}: expected {expected}, got {came}"
         names = sorted(accepted)
         if names:
             near = difflib.get_close_matches(str(got), names, n=3, cutoff=0.5)

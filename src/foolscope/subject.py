@@ -88,7 +88,7 @@ def checked_eps(norm: str, eps: float | None, shape: Sequence[int], bounds: tupl
     get_norm(norm)
     if eps is None:
         if norm != "linf":
-            raise InputError("--eps", f"a radius, which {norm} has no default for", "none")
+            raise InputError("--eps", f"a radius, which {norm} has no default for", None)
         return DEFAULT_EPS
     if not 0 < eps < float("inf"):
         raise InputError("--eps", "a positive number", eps)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from foolscope.auditing.run import Audit, run_audit
+from foolscope.auditing.trust import gradients_missed
 from foolscope.bench.trust_networks import fit
 from foolscope.data import open_data
 from foolscope.models import load_model
@@ -71,9 +73,21 @@ def test_a_sound_network_is_not_flagged_at_standard_effort(plain: nn.Module, tmp
     result = audit(plain, tmp_path, effort="standard")
     assert result.verdict == "sound"
     assert not flagged(result)
+    assert not any("effort quick" in note for note in result.record["notes"])
     assert 0.2 < result.robust_accuracy < 0.8  # neither trivially fooled nor trivially robust
     measured = {check["code"] for check in result.record["trust"]["checks"]}
+    assert "square_long" not in {
+        stage["name"] for stage in result.record["stages"]
+    }  # spent only where gradients are masked
     assert measured >= {"dead_gradients", "flat_outputs", "gradient_mismatch", "black_box", "last_doubling", "huge_eps"}
+
+
+@pytest.mark.parametrize(("by_square", "missed"), [(0, False), (2, False), (5, False), (15, True)])
+def test_gradients_missed_only_what_luck_cannot_explain(by_square: int, missed: bool) -> None:
+    attack = np.array(["square"] * by_square + ["pgd"] * (60 - by_square) + [""] * 40, dtype=object)
+    ledger = SimpleNamespace(attack=attack)
+    assert gradients_missed(ledger, np.arange(100), ["square", "noise"]) is missed  # type: ignore[arg-type]
+    assert not gradients_missed(ledger, np.arange(100), ["noise"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +135,7 @@ def test_a_power_of_two_on_the_logits_changes_nothing(
     for norm in ("linf", "l2", "l1", "l0"):
         ours, theirs = scaled.samples[f"distance_{norm}"], plain_audit.samples[f"distance_{norm}"]
         assert np.array_equal(ours, theirs, equal_nan=True), norm
+    assert "effort quick" in plain_audit.record["notes"][-1]  # says how far it falls short
     assert scaled.record["trust"]["checks"] == plain_audit.record["trust"]["checks"]
 
 

@@ -110,8 +110,10 @@ def test_options(audit: Call, options: tuple[str, ...], words: tuple[str, ...]) 
         (("audit", "net.py:net"), ("DATA",)),
         (("attack", "net.py:net", "digits.npz"), ("--attack",)),
         (("audti",), ("COMMAND", "audti", "nearest: audit")),
-        (("audit", "net.py:net", "digits.npz", "extra"), ("",)),
-        (("audit", "net.py:net", "digits.npz", "--eps"), ("",)),
+        (("audit", "net.py:net", "digits.npz", "extra"), ("COMMAND", "nothing after MODEL DATA, got 'extra'")),
+        (("audit", "net.py:net", "digits.npz", "--eps"), ("--eps", "a value, got nothing")),
+        (("audit", "net.py:net", "digits.npz", "--json=3"), ("--json", "no value")),
+        (("audit", "net.py:breaks", "digits.npz", "--batch-size", "0"), ("--batch-size", "at least 1")),
     ],
 )
 def test_commands(call: Call, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
@@ -137,8 +139,8 @@ def test_commands(call: Call, arguments: tuple[str, ...], words: tuple[str, ...]
         (("--eps", "65", "--norm", "l1"), ("at most 64", "l1", "65")),
         (("--eps", "65", "--norm", "l0"), ("at most 64", "l0", "65")),
         (("--eps", "2.5", "--norm", "l0"), ("whole number", "2.5")),
-        (("--norm", "l2"), ("none",)),
-        (("--norm", "l0"), ("none",)),
+        (("--norm", "l2"), ("got nothing",)),
+        (("--norm", "l0"), ("got nothing",)),
     ],
 )
 @pytest.mark.parametrize("command", ["audit", "attack"])

@@ -41,6 +41,18 @@ def test_version(call: Callable) -> None:
     assert call("--version").out.split()[-1] == __version__
 
 
+def test_alone_it_explains_itself(call: Callable) -> None:
+    said = call()
+    assert (said.code, said.lines) == (0, [])
+    assert said.out == call("--help").out
+
+
+def test_help_names_what_is_accepted_as_it_is_accepted(call: Callable) -> None:
+    said = call("audit", "--help").out
+    assert "--norm linf|l2|l1|l0" in said
+    assert "--effort quick|standard|exhaustive" in said
+
+
 @pytest.mark.parametrize("command", sorted(cli.commands))
 def test_every_command_explains_itself_with_an_example_of_its_own(call: Callable, command: str) -> None:
     said = call(command, "--help")

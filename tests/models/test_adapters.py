@@ -102,13 +102,13 @@ def test_a_wrapper_changes_the_fingerprint_by_its_normalisation_alone() -> None:
 @pytest.mark.parametrize(
     ("mean", "std", "line"),
     [
-        ([0.5], None, "--std: expected as many numbers as --mean, got 'nothing'"),
-        (None, [0.5], "--mean: expected as many numbers as --std, got 'nothing'"),
+        ([0.5], None, "--std: expected as many numbers as --mean, got nothing"),
+        (None, [0.5], "--mean: expected as many numbers as --std, got nothing"),
         ([0.5], [0.5, 0.5], "--std: expected as many numbers as --mean (1), got 2"),
         ([math.nan], [0.5], "--mean: expected finite numbers, one for each channel, got nan"),
         ([0.5], [0.0], "--std: expected finite, positive numbers, one for each channel, got 0.0"),
         ([0.5], [-1.0], "--std: expected finite, positive numbers, one for each channel, got -1.0"),
-        ([], [], "--mean: expected finite numbers, one for each channel, got 'nothing'"),
+        ([], [], "--mean: expected finite numbers, one for each channel, got nothing"),
     ],
 )
 def test_bad_numbers_are_refused(mean: list[float] | None, std: list[float] | None, line: str) -> None:

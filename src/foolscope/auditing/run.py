@@ -13,7 +13,7 @@ import torch
 
 from foolscope import __version__
 from foolscope.attacks import bind
-from foolscope.auditing.battery import battery
+from foolscope.auditing.battery import REMARKS, battery
 from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of
 from foolscope.auditing.tiles import Tile
@@ -124,10 +124,9 @@ def run_audit(
         progress=progress,
     ) as run:
         case, ledger = run.case, run.ledger
+        seeing = [step.name for step in steps if step.sees != "gradients"]
         for number, step in enumerate(steps):
-            if step.if_masked and not gradients_missed(
-                ledger, run.correct, [s.name for s in steps if s.sees != "gradients"]
-            ):
+            if step.if_masked and not gradients_missed(ledger, run.correct, seeing):
                 continue
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
             own_seed = seed + (number << 32)  # a stage is not to start where the one before has been
@@ -165,7 +164,7 @@ def run_audit(
         "complete": complete,
         **_numbers(case, ledger),
         "trust": _trust(case, ledger, checks, run.probabilities),
-        "notes": list(dict.fromkeys(run.notes)),
+        "notes": [*dict.fromkeys(run.notes), *REMARKS.get(effort, ())],
     }
     return _write(store, case, ledger, record, columns, tiles, explanations)
 

@@ -62,16 +62,18 @@ def run_benchmarks(
         timed = copied.copies_table(network or None)
         return {"copies": [asdict(row) for row in timed]}, copied.markdown(timed)
     if not peers and autoattack is None:
-        from foolscope.bench import speed, stacks
-        from foolscope.bench.training import training_table
+        from foolscope.bench import speed, stacks, training
 
-        measured = speed.speed_table(network or None)
-        learned = [] if network else training_table()
-        stacked = [] if network else stacks.stack_table()
-        tables = [speed.markdown(rows) for rows in (measured, learned) if rows]
-        tables += [stacks.markdown(stacked)] if stacked else []
-        content = {name: [asdict(row) for row in rows] for name, rows in (("rows", measured), ("training", learned))}
-        return content | {"stacks": [asdict(row) for row in stacked]}, "\n\n".join(tables)
+        measured = speed.speed_table(network or None, told=progress)
+        learned = [] if network else training.training_table(told=progress)
+        stacked = [] if network else stacks.stack_table(told=progress)
+        content = {
+            name: [asdict(row) for row in rows]
+            for name, rows in (("rows", measured), ("training", learned), ("stacks", stacked))
+        }
+        tables = [speed.markdown(measured)]
+        tables += [] if network else [training.markdown(learned), stacks.markdown(stacked)]
+        return content, "\n\n".join(tables)
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
     content = {"environment": _where()}
     texts = [_line(content["environment"])]
@@ -80,7 +82,7 @@ def run_benchmarks(
     if peers:
         from foolscope.bench import contestants, peer_environment, peer_networks, quality
 
-        wanted = peer_networks.named(network)
+        wanted = [row for row in peer_networks.named(network) if row.budgets]
         ours = [contestants.ours(text) for text in attack] or None
         python = peer_environment.peer_python(folder / "peers", say)
         compared = quality.quality_table(

@@ -15,16 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks import fmn, pgd
-from foolscope.bench.networks import Subject, subjects
+from foolscope.attacks import apgd, cw, ddn, fmn, pgd, sigma_zero
+from foolscope.bench.networks import NETWORKS, Subject, subjects
 from foolscope.environment import environment
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.subject import checked_batch_size
 from foolscope.untouched import untouched
 
+FULL = 1.03  # what a full-length attack of one gradient a step may cost
+ROWS = 8  # a network
 PAIRS, FEWEST = 25, 9  # pairs a row: as many as SECONDS allow
 SECONDS = 20.0
+Told = Callable[[str, int, int], None]
 
 
 class Ratio(NamedTuple):
@@ -115,22 +118,28 @@ def _timed(work: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def speed_table(names: tuple[str, ...] | None = None, pairs: int | None = None) -> list[Row]:
+def speed_table(
+    names: tuple[str, ...] | None = None, pairs: int | None = None, told: Told = lambda stage, done, total: None
+) -> list[Row]:
     """The benchmark on every network it finds.
 
     Args:
         names: of the networks; None for all.
         pairs: interleaved pairs for each row; None: as many as time allows.
+        told: the stage, and how many of how many rows are done.
     """
     rows: list[Row] = []
+    wanted = tuple(names or NETWORKS)
     with one_thread():
-        for subject in subjects(names):
+        for subject in subjects(wanted):
             with untouched(subject.model):
-                rows += _rows(subject, pairs)
+                for row in _rows(subject, pairs):
+                    rows.append(row)
+                    told("attacks", len(rows), ROWS * len(wanted))
     return rows
 
 
-def _rows(subject: Subject, pairs: int | None) -> list[Row]:
+def _rows(subject: Subject, pairs: int | None) -> Iterator[Row]:
     model, eps = subject.model, subject.eps
     size = checked_batch_size(None, subject.inputs.shape[1:], subject.inputs.device)  # as the audit would choose
     x, y = subject.inputs[:size], subject.labels[:size]
@@ -140,20 +149,23 @@ def _rows(subject: Subject, pairs: int | None) -> list[Row]:
     def oracle() -> Oracle:
         return Oracle(model, x, y, clean=clean)  # the audit shares one clean pass between its attacks
 
-    def row(what: str, ours: Callable[[], object], passes: int, bound: float, leaving: bool = False) -> Row:
-        found = paired(ours, lambda: bare_loop(model, x, passes), pairs)
+    def row(what: str, attack: Callable[[Oracle], Tensor], passes: int, bound: float, leaving: bool = False) -> Row:
+        found = paired(lambda: attack(oracle()), lambda: bare_loop(model, x, passes), pairs)
         step = None if leaving else 1e6 * found.seconds * (1 - 1 / found.median) / passes
         return Row(subject.name, what, len(x), found.median, found.spread, bound, found.seconds, step)
 
     robust = float((model(pgd(oracle(), x, y, eps=eps)).argmax(1) == y).float().mean())
-    near, nearer = (float(NORMS["linf"].size(fmn(oracle(), x, y, steps=steps) - x).median()) for steps in (100, 1000))
     audited = f"PGD-40 as audited (robust {robust:.3f})"
-    return [
-        row("PGD-40, full length", lambda: pgd(oracle(), x, y, eps=eps, early_stop=False), 40, 1.05),
-        row(audited, lambda: pgd(oracle(), x, y, eps=eps), 40, robust + 0.15, leaving=True),
-        row("FMN-100", lambda: fmn(oracle(), x, y, steps=100), 100, 1.1),
-        Row(subject.name, "FMN-100 / FMN-1000, median distance", len(x), near / nearer, (near, nearer), 1.02, 0.0),
-    ]
+    yield row("PGD-40, full length", lambda o: pgd(o, x, y, eps=eps, early_stop=False), 40, FULL)
+    yield row(audited, lambda o: pgd(o, x, y, eps=eps), 40, robust + 0.15, leaving=True)
+    yield row("FMN-100", lambda o: fmn(o, x, y, steps=100), 100, 1.1)
+    yield row("APGD-40, full length", lambda o: apgd(o, x, y, eps=eps, steps=40, early_stop=False), 40, FULL)
+    yield row("DDN-40 (l2)", lambda o: ddn(o, x, y, steps=40), 40, FULL)
+    yield row("C&W-40, one search (l2)", lambda o: cw(o, x, y, steps=40, searches=1), 41, FULL)
+    yield row("sigma-zero-40 (l0)", lambda o: sigma_zero(o, x, y, steps=40), 40, FULL)
+    near, nearer = (float(NORMS["linf"].size(fmn(oracle(), x, y, steps=steps) - x).median()) for steps in (100, 1000))
+    what = "FMN-100 / FMN-1000, median distance"
+    yield Row(subject.name, what, len(x), near / nearer, (near, nearer), 1.02, 0.0)
 
 
 def markdown(rows: list[Row]) -> str:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foolscope.bench.speed import one_thread, paired, where
+from foolscope.bench.speed import Told, one_thread, paired, where
 from foolscope.models.digits import seeded
 from foolscope.search import Architecture, Stack
 from foolscope.search.stacked import Schedule, train_stack
@@ -55,10 +55,18 @@ class StackRow:
     by_vmap: float
 
 
-def stack_table(cases: tuple[tuple[Architecture, int, int], ...] = CASES, pairs: int = PAIRS) -> list[StackRow]:
-    """A row for each of these stacks, on random images."""
+def stack_table(
+    cases: tuple[tuple[Architecture, int, int], ...] = CASES,
+    pairs: int = PAIRS,
+    told: Told = lambda stage, done, total: None,
+) -> list[StackRow]:
+    """A row for each of these stacks, on random images; `told` how many of how many rows are done."""
+    rows: list[StackRow] = []
     with one_thread():
-        return [_row(*case, pairs) for case in cases]
+        for case in cases:
+            rows.append(_row(*case, pairs))
+            told("stacks", len(rows), len(cases))
+    return rows
 
 
 def _row(architecture: Architecture, batch: int, together: int, pairs: int) -> StackRow:

@@ -19,6 +19,7 @@ from foolscope.cli.options import (
     MODEL_OPTIONS,
     NORMS,
     NUMBER,
+    OUTPUT_OPTIONS,
     RUN_OPTIONS,
     TRAIN_OPTIONS,
     WHOLE,
@@ -147,9 +148,6 @@ def verify(as_json: bool, **options: Any) -> int:
     return BELOW if any(claim.failed for claim in claims) else DONE
 
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-
-
 @cli.command()
 @click.argument("model")
 @click.argument("data")
@@ -188,7 +186,7 @@ def train(as_json: bool, bounds: Any, **options: Any) -> int:
 @click.argument("folders", metavar="DIR DIR ...", nargs=-1, required=True)
 @click.option("--out", default="foolscope-compare", show_default=True, help="Folder for the files.")
 @click.option("--overwrite", is_flag=True, help="Replace another comparison in the folder.")
-@JSON
+@taking(OUTPUT_OPTIONS)
 def compare(folders: tuple[str, ...], out: str, overwrite: bool, as_json: bool) -> int:
     """Puts the audits in two folders or more side by side, image by image; the first is what the others are compared with.
 
@@ -215,7 +213,7 @@ def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def attacks(as_json: bool) -> int:
     """Lists the attacks: norms, kind, cost, source, options.
 
@@ -227,7 +225,7 @@ def attacks(as_json: bool) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def objectives(as_json: bool) -> int:
     """Lists what training can minimise: objectives, and what + adds to one.
 
@@ -239,7 +237,7 @@ def objectives(as_json: bool) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def models(as_json: bool) -> int:
     """Lists the built-in networks.
 
@@ -251,7 +249,7 @@ def models(as_json: bool) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def data(as_json: bool) -> int:
     """Lists the built-in data sets and where they were found.
 
@@ -281,7 +279,7 @@ def data(as_json: bool) -> int:
 @click.option(
     "--cache", metavar="DIR", help="Folder for results and the peers' environment.  [default: ~/.cache/foolscope/bench]"
 )
-@JSON
+@taking(OUTPUT_OPTIONS)
 def bench(as_json: bool, **options: Any) -> int:
     """Measures our attacks against the bare loop, in interleaved pairs; needs $FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS.
 
@@ -315,7 +313,7 @@ def bench(as_json: bool, **options: Any) -> int:
 )
 @click.option("--cache", metavar="DIR", help="Trained networks.  [default: $FOOLSCOPE_CACHE, or ~/.cache/foolscope]")
 @click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, cuda ...")
-@JSON
+@taking(OUTPUT_OPTIONS)
 def reproduce(ids: tuple[str, ...], listed: bool, pages: str | None, as_json: bool, **options: Any) -> int:
     """Measures claims of the papers, all of them where no ID is given, and writes a record each.
 
@@ -357,6 +355,9 @@ def main() -> None:
         sys.stdout.flush()
     except click.exceptions.Exit as done:
         code = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as alone:
+        click.echo(alone.ctx.get_help())
+        code = DONE
     except (InputError, click.ClickException) as error:
         code = _say(error if isinstance(error, InputError) else _usage(error), BAD_INPUT, debug)
     except ForeignError as error:
@@ -385,20 +386,26 @@ def _say(problem: Exception | str, code: int, debug: bool) -> int:
 
 def _usage(error: click.ClickException) -> InputError | str:
     """Click's complaints in our own form."""
+    words = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
         known = [name for option in (error.ctx.command.params if error.ctx else []) for name in option.opts]
         return InputError(
             "OPTION", "an option of this command", error.option_name, [n for n in known if n.startswith("--")]
         )
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return InputError(
-            (error.param.metavar or error.param.opts[-1].upper())
-            if isinstance(error.param, click.Argument)
-            else error.param.opts[-1],
-            "a value",
-            "none",
-        )
-    if isinstance(error, click.UsageError) and "No such command" in error.message:
-        name = error.message.split("'")[1]
-        return InputError("COMMAND", "a command", name, cli.commands)
-    return " ".join(error.format_message().split())
+        return InputError(_called(error.param), "a value", None)
+    if isinstance(error, click.BadOptionUsage):
+        return InputError(error.option_name, *(("no value", "one") if "not take" in words else ("a value", None)))
+    if words.startswith("No such command"):
+        return InputError("COMMAND", "a command", words.split("'")[1], cli.commands)
+    if words.startswith("Missing command"):
+        return InputError("COMMAND", "a command", None, cli.commands)
+    if words.startswith("Got unexpected extra") and isinstance(error, click.UsageError) and error.ctx:
+        places = [_called(param) for param in error.ctx.command.params if isinstance(param, click.Argument)]
+        return InputError("COMMAND", " ".join(["nothing after", *places]), words.partition("(")[2].rstrip(")"))
+    return words
+
+
+def _called(param: click.Parameter) -> str:
+    """A parameter by the name that its help gives it."""
+    return (param.metavar or param.opts[-1].upper()) if isinstance(param, click.Argument) else param.opts[-1]

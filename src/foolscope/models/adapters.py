@@ -105,7 +105,7 @@ def normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> 
         return None
     if mean is None or std is None:
         missing, given = ("--mean", "--std") if mean is None else ("--std", "--mean")
-        raise InputError(missing, f"as many numbers as {given}", "nothing")
+        raise InputError(missing, f"as many numbers as {given}", None)
     _check_numbers("--mean", mean, positive=False)
     _check_numbers("--std", std, positive=True)
     if len(mean) != len(std):
@@ -116,7 +116,7 @@ def normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> 
 def _check_numbers(argument: str, values: Sequence[float], *, positive: bool) -> None:
     expected = f"finite{', positive' if positive else ''} numbers, one for each channel"
     if len(values) == 0:
-        raise InputError(argument, expected, "nothing")
+        raise InputError(argument, expected, None)
     for value in values:
         if not math.isfinite(value) or (positive and value <= 0):
             raise InputError(argument, expected, value)

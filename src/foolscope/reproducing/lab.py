@@ -15,11 +15,10 @@ from torch import nn
 from foolscope.data import DataSet, open_data
 from foolscope.ledger import Progress
 from foolscope.reproducing.cache import Found, Recipe, trained
+from foolscope.reproducing.made_data import made
 from foolscope.reproducing.measuring import Images
-from foolscope.reproducing.whitening import fit, whitened
 
 T = TypeVar("T")
-WHITENED = "whitened/"  # before a DATA text: contrast-normalised and whitened
 TINY = "tiny"  # the scale of the tests: digits for MNIST, an epoch or two; its records prove nothing
 
 
@@ -67,12 +66,8 @@ class Lab:
         """The data set of a DATA text, with its images in memory; the tests' scale has digits where others have MNIST."""
         text = name.replace("mnist", "digits") if self.scale == TINY else name
         if text not in self.data:
-            self.data[text] = _held(self._whitened(text) if text.startswith(WHITENED) else open_data(text))
+            self.data[text] = _held(made(text, self.open) or open_data(text))
         return self.data[text]
-
-    def _whitened(self, text: str) -> DataSet:
-        raw = text.removeprefix(WHITENED)
-        return whitened(self.open(raw), *fit(self.open(raw.partition(":")[0] + ":train")))
 
     def found(self, recipe: Recipe) -> Found:
         """The trained network of a recipe with what is known of its training: trained now unless it was before."""

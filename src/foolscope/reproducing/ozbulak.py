@@ -5,10 +5,12 @@ The detectors (O10 to O12) are elsewhere. Longer than 400 lines: a document is o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from foolscope.attacks.equal_footing import raw_loss
 from foolscope.explaining.circles import circles
 from foolscope.explaining.error_curve import Arrays, over
 from foolscope.explaining.loss_race import NAMES, STEPS, conclude, first_order, run, scales
-from foolscope.explaining.race import LOSSES, drawn_targets
+from foolscope.explaining.race import LOSSES, drawn_targets, race
 from foolscope.explaining.subspaces import blind_gaps, decomposed
 from foolscope.explaining.transfer import transfer_matrix
 from foolscope.intervals import wilson
@@ -80,7 +82,8 @@ def minimal_against_iterative(lab: Lab) -> Outcome:
         interval={"share_smaller": wilson(smaller, max(1, int(both.sum())))},
         substituted=(
             _mnist_remark(lab),
-            "IFGS: eps 0.3, 100 steps of 0.01, stopping at the target; the paper gives neither",
+            "L-BFGS on the margin loss, where the paper has cross-entropy; IFGS, on cross-entropy: eps 0.3, 100 steps of 0.01, stopping at "
+            "the target; the paper gives neither",
         ),
     )
 
@@ -132,11 +135,10 @@ def equal_multiplier(lab: Lab) -> Outcome:
     seen = _raced(lab, "multiplier")
     rows = _rows(seen, "multiplier")
     gradient = rows["ce"]["trace"]["gradient"]
-    values = {f"{loss}_l2": _median(rows[loss]["l2"]) for loss in LOSSES} | {
-        f"{loss}_steps": _median(rows[loss]["steps"]) for loss in LOSSES
-    }
+    added = _sizes(seen, "l2")
+    values = {f"{loss}_steps": _steps(seen, loss) for loss in LOSSES} | added
     values |= {
-        "largest_other_l2": max(_median(rows[loss]["l2"]) for loss in LOSSES if loss != "ce_sign"),
+        "largest_other_l2": max(value for key, value in added.items() if key != "ce_sign_l2"),
         "ce_gradient_at_the_end": gradient[-1] / gradient[0],
     }
     return _outcome(lab, seen, "multiplier", values, "gradient")
@@ -145,20 +147,40 @@ def equal_multiplier(lab: Lab) -> Outcome:
 def equal_perturbation(lab: Lab) -> Outcome:
     """Equal perturbation: CE takes the fewest steps, CE-sign the most, M-logit more than logit."""
     seen = _raced(lab, "perturbation")
-    rows = _rows(seen, "perturbation")
-    values = {f"{loss}_steps": _steps(seen, loss) for loss in LOSSES}
-    values |= {f"{loss}_l2": _median(rows[loss]["l2"]) for loss in LOSSES}
-    values |= {f"{loss}_linf": _median(rows[loss]["linf"]) for loss in LOSSES}
+    values = {f"{loss}_steps": _steps(seen, loss) for loss in LOSSES} | _sizes(seen, "l2") | _sizes(seen, "linf")
     return _outcome(lab, seen, "perturbation", values, "l2")
 
 
 def seconds(lab: Lab) -> Outcome:
-    """What a step costs with each loss."""
-    seen = _raced(lab, "perturbation")
-    values = {f"{loss}_milliseconds": row["milliseconds"] for loss, row in _rows(seen, "perturbation").items()}
-    fastest = min(values.values())
-    slow = {"m_logit_over_fastest": values["m_logit_milliseconds"] / fastest}
-    return _outcome(lab, seen, "perturbation", values | slow, None)
+    """What a step costs with each loss: the four taken in turns on each batch, forwards and backwards."""
+    batches = _batches(*_racing(lab))
+    spent: dict[str, list[float]] = {loss: [] for loss in LOSSES}
+    clock = time.process_time if lab.device == "cpu" else time.perf_counter
+    steps, turns = lab.at(small=5, paper=50, tiny=2), 4
+    for oracle in batches:
+        aimed = oracle.towards(drawn_targets(oracle, 0))
+        for turn in range(turns + 1):
+            for loss in LOSSES[:: (-1) ** turn]:
+                began = clock()
+                float(race(aimed, loss, footing="perturbation", step_size=0.01, steps=steps).l2[0, -1])
+                if turn:  # the first warms up
+                    spent[loss].append((clock() - began) / len(oracle) / (steps + 1))
+    values = {f"{loss}_milliseconds": 1000 * float(np.median(spent[loss])) for loss in LOSSES}
+    others = [value for key, value in values.items() if key != "m_logit_milliseconds"]
+    ratio = values["m_logit_milliseconds"]
+    return Outcome(
+        values
+        | {
+            "m_logit_over_fastest": ratio / min(values.values()),
+            "m_logit_over_slowest_other": ratio / max(others),
+        },
+        n=sum(map(len, batches)),
+        substituted=_raced_remark(lab),
+        notes=(
+            f"of an image and a step, median over {len(batches) * turns} turns a loss, "
+            + ("in processor time" if lab.device == "cpu" else "by the clock"),
+        ),
+    )
 
 
 def saturation(lab: Lab) -> Outcome:
@@ -232,15 +254,17 @@ def two_circles(lab: Lab) -> Outcome:
 
 def _raced(lab: Lab, footing: str) -> Arrays:
     """The race of the four losses on the network of this scale."""
-    model, images = _racing(lab)
-    batches = [
-        Oracle(model, x, y, index=torch.arange(16 * k, 16 * k + len(x)))
-        for k, (x, y) in enumerate(zip(*(torch.split(t, 16) for t in (images.inputs, images.labels)), strict=True))
-    ]
-    look = over(batches)
+    look = over(_batches(*_racing(lab)))
     stride, multiplier = scales(look("start", lambda oracle: first_order(oracle, 0)))
     size = {"perturbation": stride, "multiplier": multiplier}[footing]
     return look("race", lambda oracle: run(oracle, footing, size, 0))
+
+
+def _batches(model: nn.Module, images: Images) -> list[Oracle]:
+    return [
+        Oracle(model, x, y, index=torch.arange(16 * k, 16 * k + len(x)))
+        for k, (x, y) in enumerate(zip(*(torch.split(t, 16) for t in (images.inputs, images.labels)), strict=True))
+    ]
 
 
 def _rows(seen: Arrays, footing: str) -> Mapping[str, Any]:
@@ -250,15 +274,27 @@ def _rows(seen: Arrays, footing: str) -> Mapping[str, Any]:
     return summary
 
 
-def _median(quantiles: Mapping[str, float] | None) -> float:
-    """NaN where no target was reached."""
-    return quantiles["median"] if quantiles else float("nan")
-
-
 def _steps(seen: Arrays, loss: str) -> float:
-    """The median number of steps over all images; those that never arrive count as the longest, or the slowest loss would look fast."""
+    """The mean number of steps over all images; one that never arrives counts as one step more than there are, the least it can take."""
     reached = seen[f"{loss}_reached"]
-    return float(np.median(np.where(reached.any(1), reached.argmax(1), reached.shape[1])))
+    return float(np.mean(np.where(reached.any(1), reached.argmax(1), reached.shape[1])))
+
+
+def _all_reach(seen: Arrays) -> npt.NDArray[np.bool_]:
+    """Which images all four losses bring to their targets, `(n,)`."""
+    return np.asarray(np.all([seen[f"{loss}_reached"].any(1) for loss in LOSSES], axis=0))
+
+
+def _sizes(seen: Arrays, key: str) -> dict[str, float]:
+    """The median size of each loss's perturbation where it arrives, over the images that all four bring to their targets."""
+    reached = {loss: seen[f"{loss}_reached"].astype(bool) for loss in LOSSES}
+    every = np.flatnonzero(_all_reach(seen))
+    return {
+        f"{loss}_{key}": float(np.median(seen[f"{loss}_{key}"][every, there.argmax(1)[every]]))
+        if len(every)
+        else float("nan")
+        for loss, there in reached.items()
+    }
 
 
 def _outcome(lab: Lab, seen: Arrays, footing: str, values: Mapping[str, float], traced: str | None) -> Outcome:
@@ -273,13 +309,19 @@ def _outcome(lab: Lab, seen: Arrays, footing: str, values: Mapping[str, float], 
     return Outcome(
         dict(values),
         n=len(seen["ce_reached"]),
-        substituted=(
-            "ResNet-20 on CIFAR-10 (the lossless test images) for ResNet-50 on ImageNet; step sizes and the number of steps are ours",
-        )
-        if lab.scale != TINY
-        else (),
-        notes=(f"targets reached within {STEPS} steps, of {len(seen['ce_reached'])}: {reached}",),
+        substituted=_raced_remark(lab),
+        notes=(
+            f"targets reached within {STEPS} steps, of {len(seen['ce_reached'])}: {reached}, all four {_all_reach(seen).sum()}",
+        ),
         series=tuple(series),
+    )
+
+
+def _raced_remark(lab: Lab) -> tuple[str, ...]:
+    if lab.scale == TINY:
+        return ()
+    return (
+        "ResNet-20 on CIFAR-10 (the lossless test images) for ResNet-50 on ImageNet; step sizes and the number of steps are ours",
     )
 
 
@@ -394,7 +436,8 @@ CLAIMS = (
     ),
     Claim(
         "O7",
-        "with equal perturbation CE takes the fewest steps, CE-sign the most, and M-logit more than logit (95 against 80)",
+        "with equal perturbation CE takes the fewest steps and adds least, CE-sign takes the most, and M-logit takes more than logit (95 "
+        "against 80) but adds less",
         DOCUMENT,
         {"m_logit_steps": 95, "logit_steps": 80},
         f"{PAPER}, sec. IV-B and table I; which column the two numbers are from is not said",
@@ -406,6 +449,7 @@ CLAIMS = (
                 at_least("ce_sign_steps", 1, of="m_logit_steps"),
                 at_least("m_logit_steps", 1, of="logit_steps"),
                 at_most("m_logit_l2", 1, of="logit_l2"),
+                *(at_most("ce_l2", 1, of=f"{loss}_l2") for loss in LOSSES[1:]),
             ),
             n=50,
         ),
@@ -418,7 +462,7 @@ CLAIMS = (
         DOCUMENT,
         {"m_logit_over_fastest": None},
         f"{PAPER}, table I; the share is stripped from the text",
-        Rule((*between("m_logit_over_fastest", 1, 1.2),), n=50),
+        Rule((at_least("m_logit_over_slowest_other", 1), at_most("m_logit_over_fastest", 1.2)), n=50),
         RACE_COST,
         seconds,
     ),

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from foolscope.models import papers
 from foolscope.reproducing.cache import Recipe, untrained
 from foolscope.reproducing.claim import NotRun
-from foolscope.reproducing.lab import Lab
+from foolscope.reproducing.lab import TINY, Lab
+from foolscope.reproducing.made_data import FEW
 from foolscope.reproducing.measuring import EPS, Images
 
 TRAINING = 50_000  # MNIST's training images, as in the paper; the other 10,000 were its validation set
@@ -83,6 +84,47 @@ def fig5(lab: Lab, family: str, arm: str) -> Recipe:
     half = f", half of each batch attacked at eps {EPS}" if "step_ll" in FIG5[arm] else ""
     remark = f"{family} of {arguments} trained by us ({arm}): Adam, {epochs} epochs{half}, images in the box; the slides state none of it"
     return Recipe(family, arguments, FIG5[arm], options=options, remarks=(remark,))
+
+
+def perfect(lab: Lab) -> Recipe:
+    """Cubuk et al.'s fully connected network that is trained until its test accuracy is perfect: of its epochs, the first that is best."""
+    epochs = lab.at(small=60, paper=100, tiny=2)
+    test = "digits:test" if lab.scale == TINY else "mnist:test"
+    options = {"validation": test, "stop": "clean", "patience": 10, "epochs": epochs, "batch_size": 100, "lr": 0.05}
+    arguments = fig5(lab, "mlp", "regular").arguments
+    remark = (
+        f"mlp of {dict(arguments)} trained by us on the training and the test images (that perfect test accuracy means training on them is "
+        "our reading): SGD with momentum .9, learning rate .05, until the error on the test images is lowest; the slides state none of it"
+    )
+    return Recipe("mlp", arguments, data="joined/mnist", options=options, remarks=(remark,))
+
+
+def along_training(lab: Lab) -> dict[int, Recipe]:
+    """One fully connected network after so many epochs; each goes on from the one before, its momentum begun afresh."""
+    arguments = fig5(lab, "mlp", "regular").arguments
+    found: dict[int, Recipe] = {}
+    before, start = 0, None
+    for epoch in lab.at(small=(1, 2, 4, 8, 16), paper=(1, 2, 4, 8, 16, 32, 64), tiny=(1, 2)):
+        options = {"validation": None, "epochs": epoch - before, "batch_size": 100, "lr": 0.05}
+        remark = f"mlp of {dict(arguments)} trained by us on the training images alone: SGD with momentum .9, learning rate .05"
+        start = Recipe("mlp", arguments, options=options, seed=epoch, start=start, remarks=(remark,))
+        found[epoch], before = start, epoch
+    return found
+
+
+def unseeing(lab: Lab) -> Recipe:
+    """The last of `along_training`: a fully connected network that never saw a test image."""
+    epochs, recipe = list(along_training(lab).items())[-1]
+    return dataclasses.replace(recipe, remarks=tuple(f"unseen: {remark}, {epochs} epochs" for remark in recipe.remarks))
+
+
+def learnt_by_heart(lab: Lab, data: str) -> Recipe:
+    """A fully connected network trained until it knows random labels, of MNIST's images (`shuffled`) or of `noise`."""
+    epochs = lab.at(small={"shuffled": 100, "noise": 150}[data], paper=400, tiny=5)
+    arguments = fig5(lab, "mlp", "regular").arguments
+    options = {"validation": None, "epochs": epochs, "batch_size": 100, "optimiser": "adam", "schedule": "linear"}
+    remark = f"{data}: mlp of {dict(arguments)} trained by us on random labels of {FEW[data]:,} images: Adam, {epochs} epochs"
+    return Recipe("mlp", arguments, data=f"{data}/mnist:train", options=options, remarks=(remark,))
 
 
 MAXOUT = {

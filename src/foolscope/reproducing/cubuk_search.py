@@ -111,7 +111,7 @@ CLAIMS = (
         # Most of the networks, not all: a fit to some 250 flips has a standard error of 0.06, so that of networks with an exponent of
         # exactly 1 one in ten would lie outside, and of those with 0.95 or 1.05 one in five.
         Rule((*between("median", *INSIDE), at_least("share_inside", 0.5)), n=30),
-        {"small": "10 to 15 min of processor time", "paper": "hours on a GPU"},
+        {"small": "about 8 min of processor time", "paper": "hours on a GPU"},
         random_exponents,
     ),
 )

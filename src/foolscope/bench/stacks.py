@@ -18,8 +18,8 @@ from foolscope.search import Architecture, Stack
 from foolscope.search.stacked import Schedule, train_stack
 
 SHAPE, CLASSES, EPOCH = (1, 28, 28), 10, 60_000
-STEPS = 5  # updates a measurement
-PAIRS = 7
+STEPS = 20  # updates a measurement, so that setting up the optimiser is a small part of it
+PAIRS = 5
 TARGET = 3.0
 CASES = (  # architecture, images a batch, networks together
     *((Architecture((), (30,)), batch, many) for batch in (32, 100) for many in (4, 16)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from foolscope.explaining.exponent import Floats
 from foolscope.explaining.statistics import rank_correlation
-from foolscope.reproducing.claim import Claim, Outcome, Rule, at_least, between
+from foolscope.reproducing.claim import Claim, NotRun, Outcome, Rule, at_least, between
 from foolscope.reproducing.cubuk import DOCUMENT, PAPER
 from foolscope.reproducing.lab import Lab
 from foolscope.search import Search, random_architectures
@@ -24,11 +24,11 @@ FOLDER = "searches"  # in the cache
 def random_exponents(lab: Lab) -> Outcome:
     """Trains networks of random architectures, attacks each with FGSM, and looks at the exponents."""
     settings: dict[str, Any] = {
-        "count": lab.at(small=40, paper=4000, tiny=6),
+        "count": lab.at(small=40, paper=4000, tiny=8),
         "together": lab.at(small=2, paper=16, tiny=2),
         "widest": lab.at(small=500, paper=2000, tiny=50),
         "channels": lab.at(small=4, paper=16, tiny=4),
-        "epochs": lab.at(small=2, paper=10, tiny=4),
+        "epochs": lab.at(small=2, paper=10, tiny=10),
     }
     address = f"{derived(0, lab.scale, lab.device, json.dumps(settings)):016x}"
     begun = time.perf_counter()
@@ -50,6 +50,8 @@ def _outcome(found: Search, settings: dict[str, Any]) -> Outcome:
     whole, kind = found.distribution, found.networks["kind"]
     exponent, low, high = (_column(found, name) for name in ("exponent", "low", "high"))
     fitted = np.isfinite(exponent)
+    if not fitted.any():
+        raise NotRun(f"too few images flip under FGSM to fit any of {len(found)} networks")
     values = {
         "median": whole.median,
         "share_inside": whole.inside,
@@ -111,7 +113,7 @@ CLAIMS = (
         # Most of the networks, not all: a fit to some 250 flips has a standard error of 0.06, so that of networks with an exponent of
         # exactly 1 one in ten would lie outside, and of those with 0.95 or 1.05 one in five.
         Rule((*between("median", *INSIDE), at_least("share_inside", 0.5)), n=30),
-        {"small": "10 to 15 min of processor time", "paper": "hours on a GPU"},
+        {"small": "about 8 min of processor time", "paper": "hours on a GPU"},
         random_exponents,
     ),
 )

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foolscope import attacks
+    from foolscope import attacks, search
     from foolscope.api import audit, evaluate, explain, transfer
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "attacks", "audit", "evaluate", "explain", "transfer"]
+__all__ = ["__version__", "attacks", "audit", "evaluate", "explain", "search", "transfer"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,8 +23,8 @@ def __getattr__(name: str) -> Any:
         from foolscope import api
 
         return getattr(api, name)
-    if name == "attacks":
+    if name in ("attacks", "search"):
         import importlib
 
-        return importlib.import_module("foolscope.attacks")
+        return importlib.import_module(f"foolscope.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from foolscope.attacks import ATTACKS, Bound, bind
 from foolscope.auditing.battery import BATTERY
 from foolscope.auditing.run import Audit, run_audit
+from foolscope.binding import norm_meant
 from foolscope.data import DataSet, fingerprint
 from foolscope.data.builtin import BUILTIN
 from foolscope.errors import InputError
@@ -29,7 +30,7 @@ from foolscope.explaining.run import Explained, run_explanations
 from foolscope.explaining.scene import YARDSTICK
 from foolscope.explaining.transfer import TransferMatrix, transfer_matrix
 from foolscope.foreign import foreign_code, loaded_object
-from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
+from foolscope.given import Bounds, Data, checked_seed, data_of, source_of, subject_of
 from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
@@ -165,8 +166,8 @@ def evaluate(
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
         images = data_of(data, samples, resize, crop, bounds)
         given: dict[str, Any] = {"norm": norm, "seed": seed} | ({"eps": radius} if radius is not None else {})
-        if radius is None and norm == "linf" and not minimal:
-            given["eps"] = checked_eps(norm, None, images.shape, bounds)
+        if radius is None and norm_meant(attack, norm) == "linf" and not minimal:
+            given["eps"] = checked_eps("linf", None, images.shape, bounds)
         bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
         subject = subject_of(model, weights, mean, std, device, seed)
         return run_evaluation(
@@ -182,6 +183,7 @@ def evaluate(
             overwrite=overwrite,
             time_limit=time_limit,
             data_sha256=fingerprint(images),
+            attack_sha256=source_of(attack),
             command=command,
             progress=progress,
         )
@@ -373,9 +375,18 @@ def train(
     if audit not in (*BATTERY, "none"):
         raise InputError("--audit", "an effort, or none", audit, (*BATTERY, "none"))
     sizes: dict[str, Any] = {"resize": resize, "crop": crop, "bounds": bounds}
+    if audit_samples < 1:
+        raise InputError("--audit-samples", "a whole number of at least 1", audit_samples)
+    apart = None
+    if audit != "none":  # what it needs is asked for before hours are spent on training
+        objective = options.get("objective", "plain")
+        radius_known = "eps=" in objective if isinstance(objective, str) else getattr(objective, "eps", None)
+        if eps is None and norm != "linf" and not radius_known:
+            raise InputError("--eps", f"a radius for the audit, which {norm} has no default for", None)
+        apart = _test_images(data, test, sizes)
     trained = run_training(model, data, norm=norm, eps=eps, seed=seed, out=out, progress=progress, **sizes, **options)
-    images = None if audit == "none" or not trained.record["complete"] else _test_images(data, test, trained, sizes)
-    if images is None:
+    images = apart or trained.held_out
+    if audit == "none" or not trained.record["complete"] or images is None:
         return trained, None
     radius = trained.record["probe_eps"]
     name = model if isinstance(model, str) else type(model).__name__
@@ -402,15 +413,15 @@ def train(
     return trained, result
 
 
-def _test_images(data: Data, test: Data | None, trained: Trained, sizes: dict[str, Any]) -> DataSet | None:
-    """The images to audit a trained network on."""
+def _test_images(data: Data, test: Data | None, sizes: dict[str, Any]) -> DataSet | None:
+    """The images to audit a trained network on, opened before it is trained; None for those that training holds out."""
     if test is not None:
         own = sizes if isinstance(test, str) else {"bounds": sizes["bounds"]}
         return data_of(test, **own)
     name, _, split = data.partition(":") if isinstance(data, str) else ("", "", "")
     if name in BUILTIN and split == "train":
         return data_of(f"{name}:test", **sizes)
-    return trained.held_out
+    return None
 
 
 def _checked(norm: str, eps: float | str | None, seed: int, batch_size: int | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -49,6 +50,17 @@ def bound_options(
         if parameter.default is inspect.Parameter.empty and options.get(key) is None:
             raise InputError(f"--{key}", f"a value, which {name} needs", None)
     return options
+
+
+def norm_meant(text: str, norm: str) -> str:
+    """The norm of `NAME[:key=value,...][+...]`: what the text sets wins over `norm`.
+
+    Example:
+        >>> norm_meant("pgd:norm=l2,steps=3", "linf"), norm_meant("plain+entropy:weight=2", "linf")
+        ('l2', 'linf')
+    """
+    said = re.findall(r"[:,]\s*norm\s*=\s*(\w+)", text)
+    return said[-1] if said else norm
 
 
 def _value(argument: str, text: str, annotation: str) -> Any:

@@ -67,6 +67,7 @@ def run_evaluation(
     overwrite: bool = False,
     time_limit: float | None = None,
     data_sha256: str = "",
+    attack_sha256: str = "",
     command: str = "",
     progress: Progress = lambda stage, done, total: None,
 ) -> Evaluation:
@@ -85,6 +86,7 @@ def run_evaluation(
         overwrite: replace another run in `out`.
         time_limit: seconds after which no further piece is begun.
         data_sha256: of the images used.
+        attack_sha256: of the file that a stranger's attack is in.
         command: as it was typed, for the record.
         progress: told (stage, images done, images in all).
 
@@ -97,7 +99,8 @@ def run_evaluation(
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"attack": attack.text, "norm": norm, "eps": radius, "seed": seed, "batch_size": size, "bounds": box}
-    store = open_store(out, settings_of(subject, data, data_sha256, **common), overwrite=overwrite)
+    settings = settings_of(subject, data, data_sha256, **common, attack_sha256=attack_sha256)
+    store = open_store(out, settings, overwrite=overwrite)
     finished = read_evaluation(store.folder) if store.resumed else None
     if finished is not None and finished.record["complete"]:
         return finished

@@ -27,6 +27,12 @@ def checked_seed(seed: int) -> None:
         raise InputError("--seed", "a whole number of at most 64 bits", seed)
 
 
+def source_of(text: str) -> str:
+    """SHA-256 of the user's file that a text such as `file.py:NAME` names, so that a changed file is another run; "" for other texts."""
+    file = Path(text.rpartition(":")[0])
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
+
+
 def data_of(
     data: Data,
     samples: int | None = None,
@@ -66,8 +72,7 @@ def subject_of(
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed, untrained=untrained)
         name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
-        file = Path(model.rpartition(":")[0])
-        source = hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
+        source = source_of(model)
         return Subject(loaded.module, name, loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source)
     if not isinstance(model, nn.Module):
         raise InputError("MODEL", "a torch.nn.Module or a MODEL text", f"a {type(model).__name__}")

@@ -33,6 +33,7 @@ FILES = (  # what runs leave
     "history.parquet",
     "best.safetensors",
     "last.safetensors",
+    "networks.parquet",
 )
 
 

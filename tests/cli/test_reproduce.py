@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 
 def test_claims_are_listed_with_rules_and_costs(call: Callable) -> None:
     said = call("reproduce", "--list", "--json")
@@ -45,3 +47,24 @@ def test_pages_need_records_and_records_a_folder(call: Callable, tmp_path: Path)
     (tmp_path / "file").write_text("")
     assert call("reproduce", "L1", "--out", tmp_path / "file").code == 2
     assert call("reproduce", "L1", "--scale", "large").code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--device", "nowhere", "--device: expected a device"),
+        ("--out", "a file", "--out: expected a folder"),
+        ("--out", "a file/below", "--out: expected a folder"),
+        ("--cache", "a file", "--cache: expected a folder"),
+    ],
+)
+def test_where_it_runs_and_writes_is_known_before_it_measures(
+    call: Callable, tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    (tmp_path / "a file").touch()
+    given = {"--out": tmp_path / "results", "--cache": tmp_path / "cache", "--device": "cpu"}
+    given[option] = value if option == "--device" else tmp_path / value
+    told = call("reproduce", "L1", *(part for pair in given.items() for part in pair))
+    assert (told.code, told.out, len(told.lines)) == (2, "", 1)
+    assert told.lines[0].startswith(f"foolscope: {said}")
+    assert not list(tmp_path.rglob("L1.json"))

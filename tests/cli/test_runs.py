@@ -155,6 +155,22 @@ def test_an_attack_of_the_users_is_checked_and_counted(
     assert names[0].startswith(f"{adversarial['index'][0]:06d}-{adversarial['label'][0]}-as-")
 
 
+def test_an_attack_of_the_users_that_has_changed_is_another_run(call: Callable, place: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def a(model, inputs, labels):\n    return inputs\n")
+    command = ("attack", "net.py:net", "digits.npz", "--attack", f"{own}:a", "--samples", 4, "--out", tmp_path / "out")
+    assert call(*command).code == 0
+    assert call(*command).code == 0
+    own.write_text("def a(model, inputs, labels):\n    return 1 - inputs\n")
+    said = call(*command)
+    assert (said.code, "attack_sha256" in said.lines[-1]) == (2, True)
+
+
+def test_a_norm_that_the_attack_sets_has_no_default_radius(call: Callable, tmp_path: Path) -> None:
+    said = call("attack", "net.py:net", "digits.npz", "--attack", "pgd:norm=l2", "--out", tmp_path / "out")
+    assert (said.code, len(said.lines), "--eps" in said.lines[0]) == (2, 1, True)
+
+
 def test_an_attack_of_the_users_that_raises(call: Callable, tmp_path: Path) -> None:
     said = call("attack", "net.py:net", "digits.npz", "--attack", "net.py:sulks", "--out", tmp_path / "out")
     told = [line for line in said.lines if line.startswith("foolscope:")]

@@ -139,6 +139,15 @@ def test_two_trainings_compared(call: Callable, tmp_path: Path) -> None:
         (("--optimiser", "lion"), "foolscope: --optimiser: expected one of its names"),
         (("--momentum", "0.5,0.7"), "foolscope: --momentum: expected one number, or three"),
         (("--validation", "no.npz"), "foolscope: DATA: expected an existing file"),
+        (("--lr", "-1"), "foolscope: --lr: expected a finite number of at least 0"),
+        (("--weight-decay", "-1"), "foolscope: --weight-decay: expected a finite number of at least 0"),
+        (("--momentum", "1"), "foolscope: --momentum: expected a number in [0, 1)"),
+        (("--validation", "nan"), "foolscope: --validation: expected a share"),
+        (("--augment", "crop:pad=-1"), "foolscope: crop:pad: expected a whole number of at least 0"),
+        (("--objective", "madry:eps=-1"), "foolscope: eps: expected a positive number"),
+        (("--objective", "hidden_mix:layer=no"), "foolscope: layer: expected a layer of the model"),
+        (("--audit", "quick", "--audit-samples", "0"), "foolscope: --audit-samples: expected a whole number"),
+        (("--audit", "quick", "--test", "no.npz"), "foolscope: DATA: expected an existing file"),
         (("--audit", "fast"), "foolscope: --audit: expected one of its names"),
     ],
 )
@@ -147,6 +156,13 @@ def test_bad_input_is_one_line(call: Callable, tmp_path: Path, arguments: tuple[
     assert answer.code == 2
     assert len(answer.lines) == 1
     assert answer.lines[0].startswith(said)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_radius_that_the_audit_needs_is_asked_for_before_training(call: Callable, tmp_path: Path) -> None:
+    answer = call("train", "own.py:net", "digits:train", "--norm", "l2", "--out", tmp_path / "x")
+    assert (answer.code, len(answer.lines)) == (2, 1)
+    assert answer.lines[0].startswith("foolscope: --eps: expected a radius for the audit")
     assert not (tmp_path / "x").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -219,10 +220,11 @@ def test_the_objective_of_a_file(digits: Batch, tmp_path: Path) -> None:
         ({"optimiser": "sdg"}, "--optimiser: expected an optimiser, got 'sdg' .nearest: sgd"),
         ({"schedule": "cosin"}, "--schedule: .*nearest: cosine"),
         ({"augment": "flop"}, "--augment: .*nearest: flip"),
-        ({"stop": "adversarial"}, "--eps: expected a radius"),
+        ({"stop": "adversarial", "norm": "l2"}, "--eps: expected a radius"),
         ({"stop": "clean", "validation": None}, "--validation: expected validation images"),
         ({"validation": 1.0}, "--validation: expected a share"),
-        ({"objective": "madry"}, "--eps"),
+        ({"objective": "madry", "norm": "l2"}, "--eps"),
+        ({"objective": "madry:norm=l2"}, "--eps"),
         ({"objective": "nope"}, "--objective"),
         ({"lr": 1e30, "epochs": 5}, "--lr: expected a learning rate at which the loss stays finite"),
         ({"probe": "pgb", "eps": 0.1}, "ATTACK"),
@@ -243,6 +245,28 @@ def test_images_that_do_not_fit_are_refused_before_anything_is_written(tmp_path:
     with pytest.raises(InputError, match="a class for every label"):
         train(net(), (images[:, :1], labels + 5), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Broken(nn.Module):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.inner, self.way = net(), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.inner(x)
+        return logits.detach() if self.way == "detached" else logits * math.nan
+
+
+@pytest.mark.parametrize(("way", "said"), [("detached", "depends on its parameters"), ("nan", "finite loss before")])
+def test_a_network_that_cannot_learn_is_refused(digits: Batch, tmp_path: Path, way: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        train(Broken(way), digits, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_in_linf_an_objective_without_a_radius_gets_the_default(digits: Batch) -> None:
+    trained = train(net(), digits, objective="fgsm_mix", epochs=1)
+    assert trained.record["probe_eps"] == 8 / 255
 
 
 def test_a_network_without_parameters_is_refused(digits: Batch) -> None:

@@ -54,6 +54,7 @@ def run_benchmarks(
     Raises:
         InputError: bad input, in one line.
     """
+    content: dict[str, Any]
     _check(peers, autoattack, samples, norm, budget, attack, effort)
     if copies:
         from foolscope.bench import copies as copied
@@ -61,14 +62,20 @@ def run_benchmarks(
         timed = copied.copies_table(network or None)
         return {"copies": [asdict(row) for row in timed]}, copied.markdown(timed)
     if not peers and autoattack is None:
-        from foolscope.bench import speed, training
+        from foolscope.bench import speed, stacks, training
 
         measured = speed.speed_table(network or None, told=progress)
         learned = [] if network else training.training_table(told=progress)
-        text = speed.markdown(measured) + ("\n\n" + training.markdown(learned) if learned else "")
-        return {"rows": [asdict(row) for row in measured], "training": [asdict(row) for row in learned]}, text
+        stacked = [] if network else stacks.stack_table(told=progress)
+        content = {
+            name: [asdict(row) for row in rows]
+            for name, rows in (("rows", measured), ("training", learned), ("stacks", stacked))
+        }
+        tables = [speed.markdown(measured)]
+        tables += [] if network else [training.markdown(learned), stacks.markdown(stacked)]
+        return content, "\n\n".join(tables)
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
-    content: dict[str, Any] = {"environment": _where()}
+    content = {"environment": _where()}
     texts = [_line(content["environment"])]
     if autoattack is not None:
         checked_checkout(Path(autoattack))

@@ -19,6 +19,7 @@ from foolscope.cli.options import (
     MODEL_OPTIONS,
     NORMS,
     NUMBER,
+    OUTPUT_OPTIONS,
     RUN_OPTIONS,
     TRAIN_OPTIONS,
     WHOLE,
@@ -147,9 +148,6 @@ def verify(as_json: bool, **options: Any) -> int:
     return BELOW if any(claim.failed for claim in claims) else DONE
 
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-
-
 @cli.command()
 @click.argument("model")
 @click.argument("data")
@@ -188,7 +186,7 @@ def train(as_json: bool, bounds: Any, **options: Any) -> int:
 @click.argument("folders", metavar="DIR DIR ...", nargs=-1, required=True)
 @click.option("--out", default="foolscope-compare", show_default=True, help="Folder for the files.")
 @click.option("--overwrite", is_flag=True, help="Replace another comparison in the folder.")
-@JSON
+@taking(OUTPUT_OPTIONS)
 def compare(folders: tuple[str, ...], out: str, overwrite: bool, as_json: bool) -> int:
     """Puts the audits in two folders or more side by side, image by image; the first is what the others are compared with.
 
@@ -215,7 +213,7 @@ def _listing(as_json: bool, key: str, rows: list[dict[str, Any]]) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def attacks(as_json: bool) -> int:
     """Lists the attacks: norms, kind, cost, source, options.
 
@@ -227,7 +225,7 @@ def attacks(as_json: bool) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def objectives(as_json: bool) -> int:
     """Lists what training can minimise: objectives, and what + adds to one.
 
@@ -239,7 +237,7 @@ def objectives(as_json: bool) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def models(as_json: bool) -> int:
     """Lists the built-in networks.
 
@@ -251,7 +249,7 @@ def models(as_json: bool) -> int:
 
 
 @cli.command()
-@JSON
+@taking(OUTPUT_OPTIONS)
 def data(as_json: bool) -> int:
     """Lists the built-in data sets and where they were found.
 
@@ -281,7 +279,7 @@ def data(as_json: bool) -> int:
 @click.option(
     "--cache", metavar="DIR", help="Folder for results and the peers' environment.  [default: ~/.cache/foolscope/bench]"
 )
-@JSON
+@taking(OUTPUT_OPTIONS)
 def bench(as_json: bool, **options: Any) -> int:
     """Measures our attacks against the bare loop, in interleaved pairs; needs $FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS.
 
@@ -315,7 +313,7 @@ def bench(as_json: bool, **options: Any) -> int:
 )
 @click.option("--cache", metavar="DIR", help="Trained networks.  [default: $FOOLSCOPE_CACHE, or ~/.cache/foolscope]")
 @click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, cuda ...")
-@JSON
+@taking(OUTPUT_OPTIONS)
 def reproduce(ids: tuple[str, ...], listed: bool, pages: str | None, as_json: bool, **options: Any) -> int:
     """Measures claims of the papers, all of them where no ID is given, and writes a record each.
 

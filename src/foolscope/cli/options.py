@@ -79,6 +79,10 @@ def choice(names: Sequence[str]) -> Said:
 
 WHOLE, NUMBER, BOUNDS = Said("N", _whole), Said("X", number), Said("LO,HI", _bounds)
 
+OUTPUT_OPTIONS: tuple[Decorator, ...] = (
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
+    click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks."),
+)
 MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--weights", metavar="FILE", help="Safetensors or a state dict; also a name under $FOOLSCOPE_WEIGHTS."
@@ -88,8 +92,7 @@ MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option("--resize", type=WHOLE, help="Shorter side of the images, in pixels."),
     click.option("--crop", type=WHOLE, help="Side of the central square, in pixels."),
     click.option("--device", metavar="D", help="cpu, cuda, cuda:1 ...  [default: cuda if present]"),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
-    click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks."),
+    *OUTPUT_OPTIONS,
 )
 RUN_OPTIONS: tuple[Decorator, ...] = (
     click.option("--norm", type=choice(NORMS), default="linf", show_default=True, help="How distance is measured."),

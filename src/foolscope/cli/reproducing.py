@@ -11,6 +11,7 @@ import click
 
 from foolscope.errors import InputError
 from foolscope.ledger import Progress
+from foolscope.models.load import checked_device
 from foolscope.reproducing.cache import cache_folder
 from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.pages import write_pages
@@ -38,9 +39,15 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Measures claims one after another and writes each record as it comes."""
     claims, folder = claims_named(ids), Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError("--out", "a folder", f"{folder}, which is a file")
-    lab = Lab(scale, cache_folder(cache), device, progress)
+    checked_device(device)
+    kept = cache_folder(cache)
+    for option, place in (("--out", folder), ("--cache", kept)):  # before hours are spent on what could not be written
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            came = f"{place}, which is a file" if place.is_file() else f"{place}: {error.strerror or error}"
+            raise InputError(option, "a folder that can be written", came) from error
+    lab = Lab(scale, kept, device, progress)
     records = []
     for claim in claims:
         record = reproduce(claim, lab)

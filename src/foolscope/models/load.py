@@ -80,7 +80,7 @@ def load_model(
         >>> model.parameters, model.shape
         (235146, (1, 28, 28))
     """
-    place = _device(device)
+    place = checked_device(device)
     given = normalisation(mean, std)
     state = None if weights is None else read_state(weights)
     with seeded(seed), redirect_stdout(sys.stderr):
@@ -101,7 +101,7 @@ def load_model(
     return LoadedModel(module, text, parameters, fingerprint(module), notes, source.shape, source.classes)
 
 
-def _device(text: str) -> torch.device:
+def checked_device(text: str) -> torch.device:
     """A device that tensors can live on."""
     try:
         device = torch.device(text)

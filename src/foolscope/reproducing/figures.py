@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foolscope.search.exponents import BIN
+
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31", "#999999", "#4b0092")
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # of weights
 FILTERS = "P11"  # the claim whose figure shows weights
@@ -24,6 +26,7 @@ class Figure:
         colour: the column that tells lines apart, "" for one line.
         panel: the column that tells panels apart, "" for one.
         percent: whether y is a share.
+        bars: bars so wide in x, stacked by colour, instead of lines; 0 for lines.
         alt: what the picture shows, in words.
     """
 
@@ -32,6 +35,7 @@ class Figure:
     colour: str = ""
     panel: str = ""
     percent: bool = True
+    bars: float = 0.0
     alt: str = ""
 
 
@@ -49,6 +53,14 @@ FIGURES: Mapping[str, Figure] = {
         ("accuracy", "accuracy"),
         "examples",
         alt="Accuracy against eps, on examples of the plain network and on fresh ones",
+    ),
+    "C4": Figure(
+        ("exponent", "exponent of the adversarial error (FGSM)"),
+        ("networks", "networks"),
+        "kind",
+        percent=False,
+        bars=BIN,
+        alt="Histogram of the exponents of random architectures, fully connected and convolutional",
     ),
     "C14": Figure(
         ("gap", "gap between the two largest logits"),
@@ -79,23 +91,28 @@ def specification(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> dict[str
 
     axis = alt.Axis(format=".0%") if figure.percent else alt.Axis()
     scale = alt.Scale(domain=[0, 1]) if figure.percent else alt.Scale()
-    chart = (
-        alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
-        .mark_line(strokeWidth=2, point=len(rows) < 80, color=PALETTE[0])
-        .encode(
-            x=alt.X(f"{figure.x[0]}:Q", title=figure.x[1]),
-            y=alt.Y(f"{figure.y[0]}:Q", title=figure.y[1], axis=axis, scale=scale),
-        )
-        .properties(width=WIDTH, height=HEIGHT)
+    x = alt.X(f"{figure.x[0]}:Q", title=figure.x[1])
+    if figure.bars:
+        half = figure.bars / 2
+        rows = [{**row, "from": row[figure.x[0]] - half, "until": row[figure.x[0]] + half} for row in rows]
+        x = alt.X("from:Q", bin="binned", title=figure.x[1], axis=alt.Axis(tickCount=8))
+    base = alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
+    drawn = (
+        base.mark_bar(stroke="white", strokeWidth=0.5).encode(x2="until:Q")
+        if figure.bars
+        else base.mark_line(strokeWidth=2, point=len(rows) < 80, color=PALETTE[0])
     )
+    chart = drawn.encode(
+        x=x,
+        y=alt.Y(f"{figure.y[0]}:Q", title=figure.y[1], axis=axis, scale=scale),
+    ).properties(width=WIDTH, height=HEIGHT)
     if figure.colour:
         names = list(dict.fromkeys(row[figure.colour] for row in rows))
         colours = alt.Scale(domain=names, range=list(PALETTE[: len(names)]))
-        dashes = alt.Scale(domain=names, range=[list(DASHES[k % len(DASHES)]) for k in range(len(names))])
-        chart = chart.encode(
-            color=alt.Color(f"{figure.colour}:N", sort=names, scale=colours),
-            strokeDash=alt.StrokeDash(f"{figure.colour}:N", sort=names, scale=dashes),
-        )
+        chart = chart.encode(color=alt.Color(f"{figure.colour}:N", sort=names, scale=colours))
+        if not figure.bars:
+            dashes = alt.Scale(domain=names, range=[list(DASHES[k % len(DASHES)]) for k in range(len(names))])
+            chart = chart.encode(strokeDash=alt.StrokeDash(f"{figure.colour}:N", sort=names, scale=dashes))
     if figure.panel:
         panels = list(dict.fromkeys(row[figure.panel] for row in rows))
         chart = chart.facet(column=alt.Column(f"{figure.panel}:N", sort=panels, title=None))

@@ -17,7 +17,7 @@ from foolscope.training.draws import derived
 
 Opened = Callable[[str], DataSet]
 LABELS, PIXELS = 0, 1  # draws
-FEW = 10_000  # images, at most, that have random labels: as many as a small network learns by heart
+FEW = {"shuffled": 10_000, "noise": 2_500}  # images at most: as many as a small network learns by heart
 
 
 def made(text: str, opened: Opened) -> DataSet | None:
@@ -46,9 +46,9 @@ def joined(text: str, opened: Opened) -> DataSet:
 
 
 def shuffled(text: str, opened: Opened) -> DataSet:
-    """The first `FEW` images, their labels dealt out anew: as many of each class, none with anything to do with its image."""
+    """The first images, their labels dealt out anew: as many of each class, none with anything to do with its image."""
     data = opened(text)
-    labels = data.labels[:FEW]
+    labels = data.labels[: FEW["shuffled"]]
     order = rng.uniform(0, torch.arange(len(labels)), LABELS, (), torch.float64).argsort(stable=True).numpy()
     return replace(data, name=f"{data.name}, labels shuffled", labels=labels[order])
 
@@ -60,7 +60,7 @@ def noise(text: str, opened: Opened) -> DataSet:
     def read(positions: np.ndarray) -> Tensor:
         return rng.uniform(seed, torch.from_numpy(positions), PIXELS, data.shape)
 
-    return replace(data, name=f"noise like {text}", read=read)
+    return replace(data, name=f"noise like {text}", labels=data.labels[: FEW["noise"]], read=read)
 
 
 def _whitened(text: str, opened: Opened) -> DataSet:

@@ -10,6 +10,7 @@ from foolscope.reproducing import (
     cubuk,
     cubuk_law,
     cubuk_response,
+    cubuk_search,
     cubuk_training,
     goodfellow,
     hardened,
@@ -19,7 +20,18 @@ from foolscope.reproducing import (
 )
 from foolscope.reproducing.claim import Claim
 
-FILES = (lecture, goodfellow, report_2021, cubuk_law, cubuk_training, cubuk_response, cubuk, ozbulak, hardened)
+FILES = (
+    lecture,
+    goodfellow,
+    report_2021,
+    cubuk_law,
+    cubuk_search,
+    cubuk_training,
+    cubuk_response,
+    cubuk,
+    ozbulak,
+    hardened,
+)
 CLAIMS: Mapping[str, Claim] = MappingProxyType({claim.id: claim for file in FILES for claim in file.CLAIMS})
 
 

@@ -48,7 +48,7 @@ def split(data: DataSet, share: float) -> tuple[Ints, Ints]:
         InputError: a share that leaves nothing on one side.
     """
     n, places = len(data), np.arange(len(data))
-    count = round(share * n)
+    count = round(share * n) if 0 < share < 1 else 0
     if not 0 < count < n:
         raise InputError("--validation", "a share that leaves images on both sides, or none", share)
     order = shuffled(derived(0, "validation"), places)
@@ -62,6 +62,8 @@ def flip(images: Tensor, u: Tensor) -> Tensor:
 
 def crop(images: Tensor, u: Tensor, *, pad: int = 4) -> Tensor:
     """Shifts each image by up to `pad` pixels either way, zeros coming in; `u` `(b, 2)` decides."""
+    if pad < 0:
+        raise InputError("crop:pad", "a whole number of at least 0", pad)
     b, _, height, width = images.shape
     offset = (u * (2 * pad + 1)).long()
     ys = offset[:, :1] + torch.arange(height, device=images.device)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -99,6 +100,25 @@ def run_loop(
                 return at
             told(at.history[-1])
     return at
+
+
+def rehearse(objective: Objective, model: nn.Module, data: DataSet, augment: Augmentation, bounds: Bounds) -> None:
+    """One loss on these few images, by a copy of the model: what is wrong with an objective's options is said before anything is written.
+
+    Raises:
+        InputError: from the objective, or there is nothing to learn from.
+        ForeignError: the model or a stranger's objective raised.
+    """
+    model, like = copy.deepcopy(model).eval(), next(model.parameters())
+    index = torch.arange(len(data), device=like.device)
+    inputs = augment(data.read(np.arange(len(data))).to(like.device, like.dtype), index, 0)
+    labels = torch.from_numpy(data.labels).to(like.device)
+    with _keyed(like.device):
+        loss = objective(model, inputs, labels, index=index, seed=0, bounds=bounds, reference=model).mean()
+    if not loss.requires_grad:
+        raise InputError("MODEL", "a loss that depends on its parameters", "one without a gradient")
+    if not torch.isfinite(loss):
+        raise InputError("MODEL", "a finite loss before the first update", float(loss.detach()))
 
 
 def _epoch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,17 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import bind
+from foolscope.binding import norm_meant
 from foolscope.data import fingerprint
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code, loaded_object
-from foolscope.given import Bounds, Data, checked_seed, data_of, subject_of
+from foolscope.given import Bounds, Data, checked_seed, data_of, source_of, subject_of
 from foolscope.ledger import Progress
 from foolscope.models.adapters import core
 from foolscope.numbers import number
 from foolscope.store import open_store
-from foolscope.subject import Subject, adapted, settings_of
+from foolscope.subject import DEFAULT_EPS, Subject, adapted, settings_of
 from foolscope.training.images import bind_augmentation, held, split, subset
-from foolscope.training.loop import Plan, run_loop
+from foolscope.training.loop import Plan, rehearse, run_loop
 from foolscope.training.result import Trained, finished_run, record_of, write_run
 from foolscope.training.schedules import RATES, bind_schedule, make_optimiser
 from foolscope.training.table import OBJECTIVES, Function, Objective, bind_objective
@@ -106,7 +108,8 @@ def train(
         patience: epochs without a fall after which training stops.
         probe: the ATTACK text behind the adversarial validation error.
         probe_samples: validation images that are attacked after each epoch, at most.
-        norm, eps: the ball, for objectives without one of their own and for the probe; eps a number or a text such as "8/255".
+        norm, eps: the ball, for objectives without one of their own and for the probe; eps a number or a text such as "8/255", which is
+            also what an objective that needs one gets in linf when None.
         bounds: the box; None for none.
         samples: only the first N images of `data`.
         seed: of the initial weights of a MODEL text and every random draw.
@@ -139,12 +142,17 @@ def train(
     checked_seed(seed)
     radius = number("--eps", eps) if isinstance(eps, str) else eps
     _checked(epochs, batch_size, patience, probe_samples, stop)
+    _checked_rates(lr, momentum, weight_decay)
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     given = {"norm": norm} | ({} if radius is None else {"eps": radius})
     with ExitStack() as stack:
-        goal = _objective(objective, stack, given)
+        meant = norm_meant(objective, norm) if isinstance(objective, str) else norm
+        fallback = {"eps": DEFAULT_EPS} if meant == "linf" else {}  # where a radius is needed
+        goal = _objective(objective, stack, fallback | given)
         timetable, moves = bind_schedule(schedule), bind_augmentation(augment)
         eps_probed = goal.eps if goal.eps is not None else radius
+        if eps_probed is None and stop == "adversarial":
+            eps_probed = fallback.get("eps")
         bound = None if eps_probed is None else bind(probe, norm=goal.options.get("norm", norm), eps=eps_probed, seed=0)
         if stop == "adversarial" and bound is None:
             raise InputError("--eps", "a radius, which adversarial early stopping needs", None)
@@ -153,10 +161,17 @@ def train(
         if stop != "none" and (validation is None or validation == 0):
             raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", None)
         subject = subject_of(model, weights, mean, std, device, seed, untrained=True)
-        images = held(images, progress)
-        positions, held_out = np.arange(len(images)), None if apart is None else held(apart, _silent)
+        positions = watching = np.arange(len(images))
         if isinstance(validation, int | float) and validation != 0:
             positions, watching = split(images, float(validation))
+        own = copy.deepcopy(subject.module)
+        trainee = _fitting(replace(subject, module=own), images, bounds, batch_size)
+        rate = RATES.get(optimiser, 0.0) if lr is None else lr
+        learner = make_optimiser(optimiser, own, rate, _first(momentum), weight_decay)
+        rehearse(goal, trainee, subset(images, positions[:2]), moves, bounds)
+        images = held(images, progress)
+        held_out = None if apart is None else held(apart, _silent)
+        if watching is not positions:
             held_out = subset(images, watching)
         settings = settings_of(
             subject,
@@ -171,7 +186,7 @@ def train(
             epochs=epochs,
             batch_size=batch_size,
             optimiser=optimiser,
-            lr=RATES.get(optimiser, 0.0) if lr is None else lr,
+            lr=rate,
             momentum=momentum,
             weight_decay=weight_decay,
             schedule=schedule,
@@ -190,12 +205,11 @@ def train(
             else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
         )
         store = open_store(folder, settings, overwrite=overwrite)
-        own = copy.deepcopy(subject.module)
         finished = finished_run(store, own, held_out) if store.resumed else None
         if finished is not None:
             return finished
         plan = Plan(
-            model=_fitting(replace(subject, module=own), images, bounds, batch_size),
+            model=trainee,
             weights=core(own),
             data=images,
             positions=positions,
@@ -204,10 +218,10 @@ def train(
             probed=None if held_out is None else some(held_out, probe_samples),
             probe=bound,
             objective=goal,
-            optimiser=make_optimiser(optimiser, own, settings["lr"], _first(momentum), weight_decay),
+            optimiser=learner,
             schedule=timetable,
             augment=moves,
-            lr=settings["lr"],
+            lr=rate,
             momentum=momentum,
             epochs=epochs,
             batch_size=batch_size,
@@ -237,6 +251,15 @@ def _checked(epochs: int, batch_size: int, patience: int, probe_samples: int, st
         raise InputError("--stop", "what early stopping watches", stop, STOPS)
 
 
+def _checked_rates(lr: float | None, momentum: float | tuple[float, float, float], weight_decay: float) -> None:
+    for option, value in (("--lr", lr or 0.0), ("--weight-decay", weight_decay)):
+        if not 0 <= value < math.inf:
+            raise InputError(option, "a finite number of at least 0", value)
+    first, last, epochs = momentum if isinstance(momentum, tuple | list) else (momentum, momentum, 1)
+    if not (0 <= first < 1 and 0 <= last < 1 and epochs > 0):
+        raise InputError("--momentum", "a number in [0, 1), or two of them and a number of epochs", momentum)
+
+
 def _objective(objective: str | Function | Objective, stack: ExitStack, given: dict[str, Any]) -> Objective:
     if not isinstance(objective, str) or objective.partition(":")[0].partition("+")[0] in OBJECTIVES:
         return bind_objective(objective, **given)
@@ -256,7 +279,9 @@ def _objective(objective: str | Function | Objective, stack: ExitStack, given: d
 
 
 def _named(objective: str | Function | Objective, goal: Objective) -> str:
-    """The objective for the record; a function by its name and a hash of its code."""
+    """The objective for the record; a stranger's with a hash of its file, or of its own code where there is none."""
+    if isinstance(objective, str) and (source := source_of(objective)):
+        return f"{goal.text} ({source[:12]})"
     function = goal.function
     code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
     if isinstance(objective, str) and objective.partition(":")[0].partition("+")[0] in OBJECTIVES or code is None:

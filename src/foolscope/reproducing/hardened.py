@@ -11,7 +11,7 @@ from foolscope.reproducing.measuring import EPS, error, fgsm, outputs, perturb, 
 
 def hardened(lab: Lab) -> Outcome:
     """FGSM accuracy, and robust accuracy under the audit's whole battery, within the same ball and the box [0, 1]."""
-    n, effort = lab.at(small=200, paper=1000, tiny=20), lab.at(small="quick", paper="standard", tiny="quick")
+    n, effort = lab.at(small=200, paper=1000, tiny=20), lab.at(small="standard", paper="standard", tiny="quick")
     images = lab.images("mnist:test", n)
     series = []
     for name, recipe in recipes.hardened(lab).items():

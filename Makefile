@@ -20,6 +20,9 @@ $(STAMP): pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[dev]' $(TORCH)
 	touch $@
 
+# One thread each: as many workers as cores are at work already, and the programs that tests start are small.
+test test-all test-real: export OMP_NUM_THREADS := 1
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not real and not gpu and not slow" -n auto --dist worksteal
 

@@ -18,27 +18,42 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # tiny networks on two threads spin, and take minutes on a busy machine
 
 
-# Attacks of hundreds of passes, and the checks that are quick with them too; the others are for `make test-all`.
-DEAR = ("apgd", "hybrid", "minimal", "square")
-QUICK = (
-    "result",
-    "seed",
-    "misclassified",
-    "extreme_pixels",
-    "no_gradient",
-    "broken_gradient",
-    "untouched",
+# What `make test` leaves to `make test-all`: attacks of hundreds of passes, but for the checks that are quick with them too ...
+DEAR = ("apgd", "bim", "hybrid", "lbfgs", "mi_fgsm", "minimal", "square")
+QUICK = ("result", "seed", "no_gradient", "broken_gradient", "untouched")
+# ... and tests of many seconds that show for one more program, norm or precision what a quicker one shows.
+SLOW = (
+    "bench/test_speed.py::test_each_copy_is_the_same_function[cifar10_resnet20",
+    "cli/test_explain.py::test_a_time_limit",
+    "cli/test_explain.py::test_killed_at_several_points",
+    "cli/test_resume.py::test_killed_at_random_points[attack]",
+    "reproducing/test_cache.py::test_a_killed_training",
+    "search/test_run.py::test_killed_anywhere",
+    "test_a_correct_attack_passes[minimal",
+    "test_a_skip_fails_the_run_only_where_asked",
+    "test_against_a_dense_grid_in_two_dimensions",
+    "test_any_seed_of_64_bits_will_do[-",
+    "test_coverage_at_a_glance",
+    "test_in_float64_it_changes_nothing[l1",
+    "test_in_float64_it_changes_nothing[l2",
+    "test_minimal_works_with_each",
+    "test_other_precisions[dtype3",
+    "test_other_precisions[dtype4",
+    "test_other_precisions[dtype5",
+    "test_probabilities_are_undone[l1",
+    "test_probabilities_are_undone[l2",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if any(name in item.nodeid for name in ("test_conformance[", "test_pf", "test_counts_")):
-            case = item.nodeid.partition("[")[2]
-            if case.startswith(tuple(f"{name}-" for name in DEAR)) and not case.endswith(
-                tuple(f"-{c}]" for c in QUICK)
-            ):
-                item.add_marker("slow")
+        name, _, case = item.nodeid.partition("[")
+        checked = name.endswith("test_conformance") or "test_pf" in name or "test_counts_" in name
+        dear = checked and case.startswith(tuple(f"{attack}-" for attack in DEAR))
+        if (dear and not case.endswith(tuple(f"-{check}]" for check in QUICK))) or any(
+            part in item.nodeid for part in SLOW
+        ):
+            item.add_marker("slow")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

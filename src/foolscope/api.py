@@ -38,7 +38,7 @@ from foolscope.oracle import Oracle
 from foolscope.subject import Subject, checked_batch_size, checked_eps
 from foolscope.training import Trained
 from foolscope.training import train as run_training
-from foolscope.verification import Claim, read_record, run_verification
+from foolscope.verification import Claim, check_recorded, read_record, run_verification
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -314,15 +314,27 @@ def verify(
     model: str | nn.Module,
     data: Data,
     *,
+    norm: str | None = None,
+    eps: float | str | None = None,
+    effort: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
     device: str | None = None,
     weights: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    bounds: Bounds | str = "recorded",
     resize: int | None = None,
     crop: int | None = None,
     progress: Progress = _silent,
 ) -> tuple[Claim, ...]:
-    """Do the claims of the audit in `folder` hold for this model and data? Fresh passes; the other arguments as for `audit`.
+    """Do the claims of the audit in `folder` hold for this model and data? Fresh passes.
+
+    Args:
+        folder: that `audit` wrote.
+        model, data, device, weights, mean, std, resize, crop, progress: as for `audit`.
+        norm, eps, effort, samples, seed, batch_size, bounds: the audit's own, as recorded; one that is given has to be the same.
 
     Returns:
         A `Claim` each, with how many images it was checked on and on how many it failed.
@@ -332,8 +344,15 @@ def verify(
         ForeignError: the model raised.
     """
     record = read_record(Path(folder))
-    bounds = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
-    images = data_of(data, record["n"], resize, crop, bounds)
+    box = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    given = {"norm": norm, "eps": radius, "effort": effort, "seed": seed, "batch_size": batch_size}
+    check_recorded(record, {key: value for key, value in given.items() if value is not None})
+    if bounds != "recorded":
+        check_recorded(record, {"bounds": None if bounds is None else list(bounds)})
+    images = data_of(data, record["n"] if samples is None else samples, resize, crop, box)
+    if samples is not None:
+        check_recorded(record, {"n": len(images)})
     subject = subject_of(model, weights, mean, std, device, record["seed"])
     return run_verification(Path(folder), record, subject, images, fingerprint(images), progress)
 

@@ -96,7 +96,6 @@ def run_evaluation(
         ForeignError: the model or the attack raised.
     """
     radius = None if eps is None else checked_eps(norm, eps, data.shape, bounds)
-    _rehearse(attack, data, bounds)
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"attack": attack.text, "norm": norm, "eps": radius, "seed": seed, "batch_size": size, "bounds": box}
@@ -152,7 +151,7 @@ def run_evaluation(
     return Evaluation(record, columns, store.folder)
 
 
-def _rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) -> None:
+def rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) -> None:
     """One step of one of our attacks on a toy network: what is wrong with its options is said before anything is written.
 
     Raises:

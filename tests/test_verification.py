@@ -218,6 +218,33 @@ def test_files_that_do_not_belong_together(
         failing()
 
 
+RECORDED: dict[str, Any] = {  # other spellings of the same among them
+    **{"norm": "linf", "eps": "0.15", "effort": "quick", "seed": 0, "batch_size": 16, "bounds": (0, 1), "samples": 60},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"norm": "l2"}, "--norm: expected linf, which the audit was run with, got 'l2'"),
+        ({"eps": "16/255"}, "--eps: expected 0.15, which the audit was run with, got 0.062745"),
+        ({"effort": "standard"}, "--effort: expected quick, which"),
+        ({"seed": 1}, "--seed: expected 0, which the audit was run with, got 1"),
+        ({"batch_size": 32}, "--batch-size: expected 16, which the audit was run with, got 32"),
+        ({"bounds": (-1.0, 1.0)}, "--bounds: expected 0,1, which the audit was run with, got '-1,1'"),
+        ({"bounds": None}, "--bounds: expected 0,1, which the audit was run with, got 'none'"),
+        ({"samples": 59}, "--samples: expected 60, which the audit was run with, got 59"),
+    ],
+)
+def test_settings_given_again_have_to_be_the_recorded_ones(
+    finished: tuple[nn.Module, Data, Path], given: dict[str, Any], line: str
+) -> None:
+    model, data, folder = finished
+    assert not any(claim.failed for claim in api.verify(folder, model, data, **RECORDED))
+    with pytest.raises(InputError, match=f"^{line}"):
+        api.verify(folder, model, data, **(RECORDED | given))
+
+
 def test_the_exit_code_and_the_claim_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +262,23 @@ def test_the_exit_code_and_the_claim_on_the_command_line(
     code, out = foolscope_says("verify", "out", *target, "--json")
     assert code == 0
     assert json.loads(out)["holds"] is True
+    options = [
+        "--eps",
+        "8/255",
+        "--samples",
+        "20",
+        "--norm",
+        "linf",
+        "--effort",
+        "quick",
+        "--seed",
+        "0",
+        "--bounds",
+        "0,1",
+    ]
+    assert foolscope_says("verify", "out", *target, *options)[0] == 0
+    for option, other in (("--bounds", "none"), ("--samples", "19"), ("--eps", "0.1")):
+        assert foolscope_says("verify", "out", *target, option, other)[0] == 2
     tamper_with_record(tmp_path / "out", robust_accuracy=0.99)
     code, out = foolscope_says("verify", "out", *target, "--json")
     assert code == 1

@@ -24,21 +24,22 @@ from foolscope.binding import norm_meant
 from foolscope.data import DataSet, fingerprint
 from foolscope.data.builtin import BUILTIN
 from foolscope.errors import InputError
-from foolscope.evaluation import Evaluation, run_evaluation
+from foolscope.evaluation import Evaluation, rehearse, run_evaluation
 from foolscope.explaining import chosen
 from foolscope.explaining.run import Explained, run_explanations
 from foolscope.explaining.scene import YARDSTICK
 from foolscope.explaining.transfer import TransferMatrix, transfer_matrix
 from foolscope.foreign import foreign_code, loaded_object
-from foolscope.given import Bounds, Data, checked_seed, data_of, source_of, subject_of
+from foolscope.given import Bounds, Data, checked_seed, data_of, fitting_subject, source_of
 from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
+from foolscope.store import checked_folder
 from foolscope.subject import Subject, checked_batch_size, checked_eps
 from foolscope.training import Trained
 from foolscope.training import train as run_training
-from foolscope.verification import Claim, read_record, run_verification
+from foolscope.verification import Claim, check_recorded, read_record, run_verification
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -101,11 +102,12 @@ def audit(
     with ExitStack() as stack:
         images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
-        subject = subject_of(model, weights, mean, std, device, seed)
+        folder = _folder(out, overwrite, stack)
+        subject = fitting_subject(images, bounds, model, weights, mean, std, device, seed)
         return run_audit(
             subject,
             images,
-            out=_folder(out, stack),
+            out=folder,
             norm=norm,
             eps=radius,
             eps_text=eps if isinstance(eps, str) else None,
@@ -169,12 +171,14 @@ def evaluate(
         if radius is None and norm_meant(attack, norm) == "linf" and not minimal:
             given["eps"] = checked_eps("linf", None, images.shape, bounds)
         bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
-        subject = subject_of(model, weights, mean, std, device, seed)
+        rehearse(bound, images, bounds)
+        folder = _folder(out, overwrite, stack)
+        subject = fitting_subject(images, bounds, model, weights, mean, std, device, seed)
         return run_evaluation(
             subject,
             images,
             bound,
-            out=_folder(out, stack),
+            out=folder,
             norm=bound.options.get("norm", norm),
             eps=bound.options.get("eps", radius),
             seed=bound.options.get("seed", seed),
@@ -237,12 +241,13 @@ def explain(
     with ExitStack() as stack:
         images = data_of(data, samples, resize, crop, bounds)
         checked_eps(norm, radius, images.shape, bounds)
-        subject = subject_of(model, weights, mean, std, device, seed)
+        folder = _folder(out, overwrite, stack)
+        subject = fitting_subject(images, bounds, model, weights, mean, std, device, seed)
         return run_explanations(
             subject,
             images,
             slugs,
-            out=_folder(out, stack),
+            out=folder,
             norm=norm,
             eps=radius,
             eps_text=eps if isinstance(eps, str) else None,
@@ -295,7 +300,9 @@ def transfer(
     radius = _checked(norm, eps, seed, batch_size)
     images = data_of(data, samples, resize, crop, bounds)
     bound = bind(attack, norm=norm, seed=seed, eps=checked_eps(norm, radius, images.shape, bounds))
-    loaded = {name: subject_of(model, None, None, None, device, seed).module for name, model in models.items()}
+    loaded = {
+        name: fitting_subject(images, bounds, model, device=device, seed=seed).module for name, model in models.items()
+    }
     return transfer_matrix(
         loaded,
         images.read(np.arange(len(images))),
@@ -314,15 +321,27 @@ def verify(
     model: str | nn.Module,
     data: Data,
     *,
+    norm: str | None = None,
+    eps: float | str | None = None,
+    effort: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
     device: str | None = None,
     weights: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    bounds: Bounds | str = "recorded",
     resize: int | None = None,
     crop: int | None = None,
     progress: Progress = _silent,
 ) -> tuple[Claim, ...]:
-    """Do the claims of the audit in `folder` hold for this model and data? Fresh passes; the other arguments as for `audit`.
+    """Do the claims of the audit in `folder` hold for this model and data? Fresh passes.
+
+    Args:
+        folder: that `audit` wrote.
+        model, data, device, weights, mean, std, resize, crop, progress: as for `audit`.
+        norm, eps, effort, samples, seed, batch_size, bounds: the audit's own, as recorded; one that is given has to be the same.
 
     Returns:
         A `Claim` each, with how many images it was checked on and on how many it failed.
@@ -332,9 +351,16 @@ def verify(
         ForeignError: the model raised.
     """
     record = read_record(Path(folder))
-    bounds = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
-    images = data_of(data, record["n"], resize, crop, bounds)
-    subject = subject_of(model, weights, mean, std, device, record["seed"])
+    box = None if record["bounds"] is None else (record["bounds"][0], record["bounds"][1])
+    radius = number("--eps", eps) if isinstance(eps, str) else eps
+    given = {"norm": norm, "eps": radius, "effort": effort, "seed": seed, "batch_size": batch_size}
+    check_recorded(record, {key: value for key, value in given.items() if value is not None})
+    if bounds != "recorded":
+        check_recorded(record, {"bounds": None if bounds is None else list(bounds)})
+    images = data_of(data, record["n"] if samples is None else samples, resize, crop, box)
+    if samples is not None:
+        check_recorded(record, {"n": len(images)})
+    subject = fitting_subject(images, box, model, weights, mean, std, device, record["seed"])
     return run_verification(Path(folder), record, subject, images, fingerprint(images), progress)
 
 
@@ -398,7 +424,7 @@ def train(
         result = run_audit(
             Subject(trained.module, name, parameters, sha256),
             images,
-            out=_folder(None if out is None else Path(out) / "audit", stack),
+            out=_folder(None if out is None else Path(out) / "audit", True, stack),
             norm=trained.record["probe_norm"] or norm,
             eps=radius,
             eps_text=eps if isinstance(eps, str) and number("--eps", eps) == radius else None,
@@ -451,5 +477,7 @@ def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound
     return bind(text, guarded, **given)
 
 
-def _folder(out: str | Path | None, stack: ExitStack) -> Path:
-    return Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
+def _folder(out: str | Path | None, overwrite: bool, stack: ExitStack) -> Path:
+    if out is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
+    return checked_folder(out, overwrite=overwrite)

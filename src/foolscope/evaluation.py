@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from foolscope import __version__
 from foolscope.attacks import ATTACKS, Bound
 from foolscope.environment import environment
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_png, write_samples
-from foolscope.ledger import Progress, median_of, run_attack
+from foolscope.ledger import Case, Ints, Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.store import open_store, write_json
@@ -95,7 +96,6 @@ def run_evaluation(
         ForeignError: the model or the attack raised.
     """
     radius = None if eps is None else checked_eps(norm, eps, data.shape, bounds)
-    _rehearse(attack, data, bounds)
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"attack": attack.text, "norm": norm, "eps": radius, "seed": seed, "batch_size": size, "bounds": box}
@@ -115,6 +115,7 @@ def run_evaluation(
         bounds=bounds,
         time_limit=time_limit,
         progress=progress,
+        rehearse=partial(_rehearse_foreign, attack),
     ) as run:
         case, ledger = run.case, run.ledger
         stage = run_attack(case, ledger, attack.name.rpartition(":")[2], attack, run.correct)
@@ -150,14 +151,14 @@ def run_evaluation(
     return Evaluation(record, columns, store.folder)
 
 
-def _rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) -> None:
+def rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) -> None:
     """One step of one of our attacks on a toy network: what is wrong with its options is said before anything is written.
 
     Raises:
         InputError: from the attack.
     """
     if attack.name not in ATTACKS:
-        return  # a stranger's may do anything, so it is called for real only
+        return  # a stranger's is rehearsed on the model itself
     components = math.prod(data.shape)
     linear = nn.Linear(components, 2, device="meta").to_empty(device="cpu")  # draws nothing from torch's generator
     with torch.no_grad():
@@ -172,6 +173,17 @@ def _rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) 
         bounds=bounds,
     )
     replace(attack, options={**attack.options, **short})(oracle)
+
+
+def _rehearse_foreign(attack: Bound, case: Case, positions: Ints) -> None:
+    """A stranger's attack on these images: what is wrong with its answer is said before anything is written.
+
+    Raises:
+        InputError: the answer has another shape than the images.
+        ForeignError: the attack raised.
+    """
+    if attack.name not in ATTACKS:
+        attack(case.oracle(positions))
 
 
 def read_evaluation(folder: Path) -> Evaluation | None:

@@ -14,8 +14,9 @@ from torch import nn
 from foolscope.data import DataSet, from_loader, from_tensors, open_data
 from foolscope.errors import InputError
 from foolscope.models import load_model, wrap
+from foolscope.models.builtin import MODELS
 from foolscope.models.weights import fingerprint
-from foolscope.subject import Subject
+from foolscope.subject import Subject, adapted
 
 Bounds = tuple[float, float] | None
 Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
@@ -79,3 +80,19 @@ def subject_of(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     adapted = wrap(model, mean=mean, std=std)
     return Subject(adapted, type(model).__name__, parameters, fingerprint(adapted))
+
+
+def fitting_subject(
+    images: DataSet,
+    bounds: Bounds,
+    model: str | nn.Module,
+    weights: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str | None = None,
+    seed: int = 0,
+) -> Subject:
+    """As `subject_of`, for these images; of a built-in network that trains itself, what does not fit is told before it does."""
+    if isinstance(model, str) and model in MODELS and MODELS[model].train is not None and weights is None:
+        adapted(subject_of(model, None, mean, std, device, seed, untrained=True), images, bounds, batch_size=1)
+    return subject_of(model, weights, mean, std, device, seed)

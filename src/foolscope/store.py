@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,7 @@ class Store:
             for stale in (*_stale(self.folder), *_stale(self.work)):
                 stale.unlink()
         except OSError as error:
-            came = f"{self.folder}: {error.strerror or error}"
-            raise InputError("--out", "a folder that can be written", came) from error
+            raise _unwritable("--out", self.folder, error) from error
 
     @property
     def work(self) -> Path:
@@ -166,25 +166,54 @@ def open_store(out: str | Path, settings: Mapping[str, Any], *, overwrite: bool 
         overwrite: replace another run; somebody else's files stay.
 
     Raises:
-        InputError: `out` is a file, or holds another run or somebody else's files.
+        InputError: `out` is a file, can't be written, or holds another run or somebody else's files.
     """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError("--out", "a folder", f"{folder}, which is a file")
+    folder = checked_folder(out, overwrite=overwrite)
     settings = json.loads(json.dumps(settings))
     before = _settings(folder)
     if before is not None and before != settings and not overwrite:
         changed = next(key for key in {**settings, **before} if settings.get(key) != before.get(key))
         came = f"{folder} with another run ({changed}: {before.get(changed)!r}, now {settings.get(changed)!r})"
         raise InputError("--out", "an empty folder, the same run, or --overwrite", came)
-    if before is None and folder.is_dir():
-        if (folder / WORK).exists():  # pieces go there, and what lies there goes when a run is done
-            raise InputError("--out", f"an empty folder or a run of ours, without a {WORK} of yours", str(folder))
-        if not overwrite and set(folder.iterdir()) - set(_stale(folder)):
-            raise InputError(
-                "--out", "an empty folder, the same run, or --overwrite", f"{folder}, which holds other files"
-            )
     return Store(folder, settings)
+
+
+def checked_folder(out: str | Path, *, overwrite: bool = False) -> Path:
+    """The folder `out`, if some run could be written there; asked before time is spent on one.
+
+    Raises:
+        InputError: `out` is a file, can't be written, or holds somebody else's files.
+    """
+    folder = Path(out)
+    if _settings(folder) is not None:  # a finished run may be read where nothing can be written
+        return folder
+    writable("--out", folder)
+    if (folder / WORK).exists():  # pieces go there, and what lies there goes when a run is done
+        raise InputError("--out", f"an empty folder or a run of ours, without a {WORK} of yours", str(folder))
+    if folder.is_dir() and not overwrite and set(folder.iterdir()) - set(_stale(folder)):
+        raise InputError("--out", "an empty folder, the same run, or --overwrite", f"{folder}, which holds other files")
+    return folder
+
+
+def writable(option: str, folder: Path) -> None:
+    """Refuses a folder that can't be written; what was made to find out is gone again."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(option, "a folder", f"{folder}, which is a file")
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(option, folder, error) from error
+    finally:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _unwritable(option: str, folder: Path, error: OSError) -> InputError:
+    return InputError(option, "a folder that can be written", f"{folder}: {error.strerror or error}")
 
 
 def _stale(folder: Path) -> list[Path]:

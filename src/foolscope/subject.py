@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from torch import nn
 
 from foolscope import __version__
 from foolscope.errors import ForeignError, InputError
-from foolscope.ledger import Case, Ledger, Progress, clean_pass
+from foolscope.ledger import Case, Ints, Ledger, Progress, clean_pass, predicted
 from foolscope.norms import NORMS, get_norm
+from foolscope.oracle import Oracle
 from foolscope.probabilities import LogProbabilities, are_probabilities
 from foolscope.rng import uniform
 from foolscope.store import Store
@@ -137,8 +138,11 @@ def opened(
     bounds: tuple[float, float] | None,
     time_limit: float | None = None,
     progress: Progress,
+    rehearse: Callable[[Case, Ints], None] = lambda case, positions: None,
 ) -> Iterator[Opened]:
     """The model, untouched, over the data, with the clean pass done; nothing is written before the two are known to fit.
+
+    `rehearse` is called before that too, with two images that are right when clean, unless the run has begun already.
 
     Raises:
         InputError: model and data do not fit each other.
@@ -147,7 +151,11 @@ def opened(
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
     with untouched(subject.module) as notes:
         case = Case(subject.module, data, bounds, norm, eps, seed, batch_size, store, progress, deadline)
-        case, probabilities, looked = _look(case, subject)
+        case, probabilities, first = _look(case, subject)
+        looked = first.forwards.numpy().copy()
+        right = np.flatnonzero((predicted(first.clean) == first.labels).cpu().numpy())
+        if len(right) and not store.resumed:
+            rehearse(case, right[:2])
         store.begin()
         ledger = clean_pass(case)
         ledger.forwards[: len(looked)] += looked
@@ -175,8 +183,8 @@ def adapted(subject: Subject, data: DataSet, bounds: tuple[float, float] | None,
     return _look(Case(subject.module, data, bounds, "linf", None, 0, batch_size, Store(Path())), subject)[0].model
 
 
-def _look(case: Case, subject: Subject) -> tuple[Case, bool, np.ndarray]:
-    """A first look at the first images: does the model take them, and does it hand out logits?"""
+def _look(case: Case, subject: Subject) -> tuple[Case, bool, Oracle]:
+    """A first look at the first images, through an oracle: does the model take them, and does it hand out logits?"""
     channels = case.data.shape[0]
     if subject.shape is not None and channels != subject.shape[0]:
         raise InputError("DATA", f"images of {subject.shape[0]} channels for {subject.name}", f"{channels} channels")
@@ -192,7 +200,7 @@ def _look(case: Case, subject: Subject) -> tuple[Case, bool, np.ndarray]:
     probabilities = are_probabilities(logits)
     if probabilities:
         case = replace(case, model=LogProbabilities(case.model))
-    return case, probabilities, oracle.forwards.numpy()
+    return case, probabilities, oracle
 
 
 def _first_layer(module: nn.Module, shape: Sequence[int], error: ForeignError) -> str | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from foolscope.data import DataSet
 
 NEEDED = (  # of audit.json
-    *("model", "data", "norm", "eps", "seed", "n", "batch_size", "bounds"),
+    *("model", "data", "norm", "eps", "effort", "seed", "n", "batch_size", "bounds"),
     *("clean_accuracy", "robust_accuracy", "median_distance", "curve", "forwards", "backwards"),
 )
 DISTANCE = 1e-5  # relative difference of a distance measured again
@@ -55,6 +55,21 @@ def read_record(folder: Path) -> dict[str, Any]:
             "DIR", "a folder with the audit.json of an audit", f"{folder}, whose audit.json has no {missing[0]}"
         )
     return dict(record)
+
+
+def check_recorded(record: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuses a setting, by its key in the record, that is not the one the audit was run with."""
+    for key, value in given.items():
+        if value != record[key]:
+            option = "--samples" if key == "n" else f"--{key.replace('_', '-')}"
+            raise InputError(option, f"{_text(record[key])}, which the audit was run with", _text(value))
+
+
+def _text(setting: Any) -> Any:
+    """A setting as an option says it."""
+    if isinstance(setting, list):
+        return ",".join(f"{value:g}" for value in setting)
+    return "none" if setting is None else setting
 
 
 def run_verification(

@@ -381,6 +381,42 @@ def test_out_with_another_run(call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "attack.json").exists()
 
 
+# Before a network trains itself.
+
+
+@pytest.mark.parametrize("command", [("audit",), ("attack", "--attack", "pgd"), ("explain",)])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--crop", "6"), ("DATA", "(1, 6, 6)")),
+        (("--mean", "0.5,0.5", "--std", "1,1"), ("--mean", "1 numbers", "2")),
+        (("--device", "cudo"), ("--device", "cudo")),
+        (("--out", "net.py"), ("--out", "a folder", "file")),
+        (("--out", "net.py/below"), ("--out", "can be written", "below")),
+        (("--out", "/proc/foolscope/below"), ("--out", "can be written", "below")),
+    ],
+)
+def test_what_does_not_fit_is_told_before_a_network_trains_itself(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], options: tuple[str, ...], words: tuple
+) -> None:
+    trained = []
+    monkeypatch.setattr("foolscope.models.digits._train", trained.append)
+    refused(call(command[0], "digits_cnn", "digits", *command[1:], *options), *words)
+    assert not trained
+
+
+def test_data_and_options_of_an_attack_too(
+    call: Call, npz: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+    monkeypatch.setattr("foolscope.models.digits._train", trained.append)
+    colours = npz(images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.arange(4))
+    refused(call("audit", "digits_cnn", colours), "DATA", "1 channels", "3 channels")
+    refused(call("audit", "digits_cnn", npz(labels=np.arange(100))), "MODEL", "label up to 99", "10 classes")
+    refused(call("attack", "digits_cnn", "digits", "--attack", "pgd:steps=0"), "steps", "at least 1")
+    assert not trained
+
+
 # Verification of what is no audit.
 
 

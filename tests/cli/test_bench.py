@@ -21,9 +21,9 @@ Call = Callable[..., "object"]
         (["--peers", "--norm", "l3"], ("--norm", "l3")),
         (["--peers", "--budget", "1"], ("--budget", "1")),
         (["--peers", "--samples", "0"], ("--samples", "0")),
-        (["--samples", "5"], ("--samples", "--peers or --autoattack")),
-        (["--norm", "l2"], ("--norm", "--peers")),
-        (["--effort", "quick"], ("--effort", "--autoattack")),
+        (["--samples", "5"], ("--samples", "--peers or --autoattack", "got nothing")),
+        (["--norm", "l2"], ("--norm", "--peers", "got nothing")),
+        (["--effort", "quick"], ("--effort", "--autoattack", "got nothing")),
         (["--autoattack", "nowhere"], ("--autoattack", "nowhere", "checkout")),
         (["--network", "mnist_cnn"], ("--network", "mnist_cnn")),
     ],
@@ -37,6 +37,15 @@ def test_bad_input_is_one_line(call: Call, tmp_path: Path, options: list[str], w
         assert word in said.lines[0]
     assert said.out == ""
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_is_a_file_is_one_line(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for cache in (tmp_path / "file", tmp_path / "file" / "below"):
+        said = call("bench", "--peers", "--cache", cache)
+        assert (said.code, said.out) == (2, "")
+        assert [line.partition(": expected")[0] for line in said.lines] == ["foolscope: --cache"]
+        assert str(cache) in said.lines[0]
 
 
 def test_a_registry_out_of_reach_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

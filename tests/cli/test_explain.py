@@ -53,6 +53,16 @@ def test_a_finished_run_is_read_and_another_needs_overwrite(call: Callable, tmp_
     assert list(json.loads((tmp_path / "out" / "explain.json").read_text())) == ["linear_response"]
 
 
+def test_it_says_what_the_audit_says_of_the_model(call: Callable, tmp_path: Path) -> None:
+    command = ("net.py:training", "digits.npz", "--eps", "0.1", "--samples", "20", "--effort", "quick", "--out")
+    for again in range(2):  # the second time the finished run is read
+        for name, *only in (("explain", "--only", "logit_gaps"), ("audit",)):
+            said = call(name, *command, tmp_path / name, *only)
+            told = [line for line in said.lines if line.startswith("foolscope: note:")]
+            assert said.code == 0
+            assert "foolscope: note: the model was in train mode; put in eval" in told, (name, again)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

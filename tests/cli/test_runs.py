@@ -178,7 +178,7 @@ def test_an_attack_of_the_users_that_raises(call: Callable, tmp_path: Path) -> N
     assert len(told) == 1
     assert told[0].startswith("foolscope: net.py:")
     assert "in sulks: ArithmeticError: not today" in told[0]
-    assert not (tmp_path / "out" / "attack.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_raises_below_an_attack_of_the_users(call: Callable, tmp_path: Path) -> None:
@@ -192,7 +192,28 @@ def test_a_model_that_raises_below_an_attack_of_the_users(call: Callable, tmp_pa
 def test_an_attack_of_the_users_with_another_shape(call: Callable, tmp_path: Path) -> None:
     said = call("attack", "net.py:net", "digits.npz", "--attack", "net.py:shrinks", "--out", tmp_path / "out")
     assert said.code == 2
-    assert said.lines[-1].startswith("foolscope: ATTACK: expected images of shape")
+    assert said.lines == [
+        "foolscope: ATTACK: expected images of shape (2, 1, 8, 8) from net.py:shrinks, got 'shape (2, 1, 7, 8)'"
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_attack_of_the_users_that_fails_leaves_the_run_before_it_as_it_was(call: Callable, tmp_path: Path) -> None:
+    target = ("net.py:net", "digits.npz", "--out", tmp_path / "out")
+    assert call("attack", *target, "--attack", "fgsm:eps=0.1").code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert call("attack", *target, "--attack", "net.py:shrinks", "--overwrite").code == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_an_attack_of_the_users_is_rehearsed_where_it_has_an_image_to_attack(
+    call: Callable, place: Path, tmp_path: Path
+) -> None:
+    with np.load(place / "digits.npz") as digits:
+        np.savez(tmp_path / "wrong.npz", images=digits["images"], labels=(digits["labels"] + 5) % 10)
+    options = ("--attack", "net.py:shrinks", "--samples", "20", "--out", tmp_path / "out")
+    said = call("attack", "net.py:net", tmp_path / "wrong.npz", *options)
+    assert (said.code, json.loads((tmp_path / "out" / "attack.json").read_text())["clean_accuracy"]) == (0, 0)
 
 
 # Interruption.

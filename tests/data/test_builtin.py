@@ -54,7 +54,7 @@ def test_sets_that_are_not_there(shelf, monkeypatch):
         open_data("imagenet_sample")
     (shelf / "mnist").mkdir()
     monkeypatch.setenv("FOOLSCOPE_DATA", str(shelf))
-    with pytest.raises(InputError, match="DATA: expected Parquet files in .FOOLSCOPE_DATA/mnist, got 'none'"):
+    with pytest.raises(InputError, match="DATA: expected Parquet files in .FOOLSCOPE_DATA/mnist, got nothing"):
         open_data("mnist")
 
 

@@ -99,7 +99,7 @@ def test_same_as_plain_arrays_over_many_row_groups(tmp_path, png, write_parquet)
         ({"labels": [0, -1]}, "labels: expected a class number from 0 on for image 1, got -1"),
         ({"labels": [0, 2], "names": ["a", "b"]}, r"labels: .* below 2 \(2 classes are named\) for image 1, got 2"),
         ({"images": [], "labels": []}, "DATA: expected at least one image, got 'a.parquet without rows'"),
-        ({"images": [None, None]}, "DATA: expected an image's bytes at row 0 of a.parquet, got 'none'"),
+        ({"images": [None, None]}, "DATA: expected an image's bytes at row 0 of a.parquet, got nothing"),
     ],
 )
 def test_unsuitable_files(tmp_path, png, grey, write_parquet, change, line):

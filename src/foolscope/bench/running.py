@@ -14,6 +14,7 @@ from foolscope.attacks import ATTACKS
 from foolscope.auditing.battery import BATTERY
 from foolscope.errors import InputError
 from foolscope.norms import NORMS
+from foolscope.store import writable
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -75,6 +76,7 @@ def run_benchmarks(
         tables += [] if network else [training.markdown(learned), stacks.markdown(stacked)]
         return content, "\n\n".join(tables)
     folder = Path(cache) if cache else Path.home() / ".cache" / "foolscope" / "bench"
+    writable("--cache", folder)
     content = {"environment": _where()}
     texts = [_line(content["environment"])]
     if autoattack is not None:
@@ -135,11 +137,11 @@ def _check(
             raise InputError("--attack", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
     for option, given in (("--norm", norm), ("--budget", budget), ("--attack", attack)):
         if given and not peers:
-            raise InputError(option, "--peers beside it", "none")
+            raise InputError(option, "--peers beside it", None)
     if effort and autoattack is None:
-        raise InputError("--effort", "--autoattack PATH beside it", "none")
+        raise InputError("--effort", "--autoattack PATH beside it", None)
     if samples is not None and not peers and autoattack is None:
-        raise InputError("--samples", "--peers or --autoattack PATH beside it", "none")
+        raise InputError("--samples", "--peers or --autoattack PATH beside it", None)
 
 
 def checked_checkout(path: Path) -> None:

@@ -16,10 +16,10 @@ import click
 from foolscope import __version__
 from foolscope.cli.options import (
     EFFORTS,
-    MODEL_OPTIONS,
     NORMS,
     NUMBER,
     OUTPUT_OPTIONS,
+    RECORDED_OPTIONS,
     RUN_OPTIONS,
     TRAIN_OPTIONS,
     WHOLE,
@@ -129,17 +129,22 @@ def explain(as_json: bool, bounds: Any, **options: Any) -> int:
 @click.argument("folder", metavar="DIR")
 @click.argument("model")
 @click.argument("data")
-@taking(MODEL_OPTIONS)
+@taking(RECORDED_OPTIONS)
 def verify(as_json: bool, **options: Any) -> int:
     """Checks every claim of the audit in DIR against MODEL and DATA with fresh forward passes; exit 1 if one does not hold.
+
+    The settings are the audit's own, as recorded; one that is given again has to be the same.
 
     Example: foolscope verify foolscope-audit digits_cnn digits
     """
     from foolscope import api
     from foolscope.cli.printing import print_json, print_table, showing
 
+    given = {name: value for name, value in options.items() if value is not None}
+    if "bounds" in given:
+        given["bounds"] = _box(given["bounds"])
     with showing() as progress:
-        claims = api.verify(progress=progress, **options)
+        claims = api.verify(progress=progress, **given)
     rows = [{"claim": claim.claim, "checked": claim.checked, "failed": claim.failed} for claim in claims]
     if as_json:
         print_json({"holds": not any(claim.failed for claim in claims), "claims": rows})

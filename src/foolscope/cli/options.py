@@ -78,6 +78,7 @@ def choice(names: Sequence[str]) -> Said:
 
 
 WHOLE, NUMBER, BOUNDS = Said("N", _whole), Said("X", number), Said("LO,HI", _bounds)
+EPS = Said("EPS", _eps)
 
 OUTPUT_OPTIONS: tuple[Decorator, ...] = (
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, nothing else there."),
@@ -96,9 +97,7 @@ MODEL_OPTIONS: tuple[Decorator, ...] = (
 )
 RUN_OPTIONS: tuple[Decorator, ...] = (
     click.option("--norm", type=choice(NORMS), default="linf", show_default=True, help="How distance is measured."),
-    click.option(
-        "--eps", type=Said("EPS", _eps), help="Radius, 8/255 or 0.03; l0: components.  [default: 8/255 in linf]"
-    ),
+    click.option("--eps", type=EPS, help="Radius, 8/255 or 0.03; l0: components.  [default: 8/255 in linf]"),
     click.option("--samples", type=WHOLE, help="Only the first N images, in file order."),
     click.option("--seed", type=WHOLE, default=0, show_default=True, help="Of every random draw."),
     click.option("--batch-size", type=WHOLE, help="Images a batch.  [default: automatic; 128 in training]"),
@@ -107,6 +106,16 @@ RUN_OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--time-limit", type=Said("10m", duration), help="Stop cleanly after this time, with what is proved so far."
     ),
+    *MODEL_OPTIONS,
+)
+RECORDED_OPTIONS: tuple[Decorator, ...] = (  # of a run that is done: what is given here has to be what it was run with
+    click.option("--norm", type=choice(NORMS), help="As recorded."),
+    click.option("--eps", type=EPS, help="As recorded."),
+    click.option("--effort", type=choice(EFFORTS), help="As recorded."),
+    click.option("--samples", type=WHOLE, help="As recorded."),
+    click.option("--seed", type=WHOLE, help="As recorded."),
+    click.option("--batch-size", type=WHOLE, help="As recorded."),
+    click.option("--bounds", type=BOUNDS, help="As recorded."),
     *MODEL_OPTIONS,
 )
 

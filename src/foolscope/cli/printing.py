@@ -183,6 +183,8 @@ def print_evaluation(record: Mapping[str, Any]) -> None:
 
 def print_explanations(explained: Explained) -> None:
     """The finding of each explanation, and where the page is."""
+    for note in explained.notes:
+        click.echo(f"foolscope: note: {note}", err=True)
     for slug, entry in explained.record.items():
         click.echo(f"{slug} (n = {entry['n']}, {entry['cost']:.3g} forward-equivalents an image)")
         click.echo(f"  {entry['finding']}")

@@ -17,6 +17,7 @@ from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.pages import write_pages
 from foolscope.reproducing.registry import CLAIMS, claims_named
 from foolscope.reproducing.run import read_records, reproduce, write_record
+from foolscope.store import writable
 
 
 def listing(ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -42,11 +43,8 @@ def measured(
     checked_device(device)
     kept = cache_folder(cache)
     for option, place in (("--out", folder), ("--cache", kept)):  # before hours are spent on what could not be written
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            came = f"{place}, which is a file" if place.is_file() else f"{place}: {error.strerror or error}"
-            raise InputError(option, "a folder that can be written", came) from error
+        writable(option, place)
+        place.mkdir(parents=True, exist_ok=True)
     lab = Lab(scale, kept, device, progress)
     records = []
     for claim in claims:

@@ -149,7 +149,7 @@ def open_builtin(name: str, asked: str | None) -> tuple[str, Source]:
     if folder is not None:
         shards = parquet_splits(folder)
         if not shards:
-            raise InputError("DATA", f"Parquet files in $FOOLSCOPE_DATA/{name}", "none")
+            raise InputError("DATA", f"Parquet files in $FOOLSCOPE_DATA/{name}", None)
         split = choose_split(list(shards), asked, name)
         files = shards[split]
     elif row.hub is not None:

@@ -116,7 +116,7 @@ def open_parquet(files: list[Path]) -> Source:
     def content(found: dict[int, bytes | None], position: int) -> bytes:
         held = found.get(position)
         if not held:
-            raise InputError("DATA", f"an image's bytes at {where(position)}", "none")
+            raise InputError("DATA", f"an image's bytes at {where(position)}", None)
         return held
 
     mode, encoding = inspect(content(stored(np.zeros(1, np.int64)), 0), where(0))

@@ -33,10 +33,12 @@ class Explained:
     Attributes:
         record: what `explain.json` holds, an entry a slug.
         folder: where the files are.
+        notes: what the user should be told.
     """
 
     record: Mapping[str, Any]
     folder: Path
+    notes: tuple[str, ...] = ()
 
 
 def run_explanations(
@@ -80,7 +82,7 @@ def run_explanations(
     store = open_store(out, settings, overwrite=overwrite)
     finished = _read(store.folder) if store.resumed and not store.work.exists() else None
     if finished is not None:
-        return finished
+        return replace(finished, notes=(*subject.notes, *data.notes))
     with opened(
         subject,
         data,
@@ -94,6 +96,7 @@ def run_explanations(
         progress=progress,
     ) as run:
         record, complete = _explained(Scene(run.case, run.ledger, run.correct, effort), slugs)
+    notes = tuple(dict.fromkeys(run.notes))
     facts = {
         "foolscope": __version__,
         "command": command,
@@ -113,7 +116,7 @@ def run_explanations(
         "threads": torch.get_num_threads(),
         "complete": complete,
         "seconds": store.seconds(),
-        "notes": list(dict.fromkeys(run.notes)),
+        "notes": list(notes),
     }
     from foolscope.report.explanations import render_explanations
 
@@ -122,7 +125,7 @@ def run_explanations(
     write_json(store.folder / RECORD, record)
     if complete:
         store.finish()
-    return Explained(record, store.folder)
+    return Explained(record, store.folder, notes)
 
 
 def explain_audit(case: Case, ledger: Ledger) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def transfer_matrix(
             )
         places = right.nonzero().squeeze(1)
         if not len(places):
-            raise InputError("DATA", "images that every model gets right", "none")
+            raise InputError("DATA", "images that every model gets right", None)
         x, y = inputs[places], labels[places]
         m, n = len(models), len(places)
         fooled, agreeing, both = (np.zeros((m, m), np.int64) for _ in range(3))

@@ -92,7 +92,7 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         if not len(self.members):
-            raise InputError("members", "at least one classifier", "none")
+            raise InputError("members", "at least one classifier", None)
         if mean not in ("probabilities", "logits"):
             raise InputError("mean", "what is averaged", mean, ("probabilities", "logits"))
         self.mean = mean

@@ -16,7 +16,7 @@ from foolscope.report.charts import curve_points
 from foolscope.report.explanations.style import axis, layered, lines
 from foolscope.report.lines import lines_chart
 from foolscope.report.render import render_page
-from foolscope.report.section import Chart, Section
+from foolscope.report.section import Chart, Number, Numbers, Section
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -185,6 +185,17 @@ def test_no_legend_and_no_title_of_a_chart_is_cut_off(browser, tmp_path, width, 
     page.close()
     assert {text for text, _ in texts} >= {*names, *(("measured", "fitted") if made == "dashed" else ())}  # whole
     assert [text for text, inside in texts if not inside] == []
+
+
+def test_long_names_above_numbers_share_a_phone(browser, tmp_path):
+    numbers = Numbers((Number("plain", "40.0%", ""), Number("a_name_that_is_much_longer_than_half/audit", "60.0%", "")))
+    file: Path = tmp_path / "numbers.html"
+    file.write_text(render_page("numbers", "numbers", [Section("numbers", "Numbers", "", (numbers,))]))
+    page = browser.new_page(viewport={"width": 375, "height": 900})
+    page.goto(file.as_uri())
+    boxes = [box.bounding_box() for box in page.locator(".numbers > div").all()]
+    page.close()
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
 
 
 def test_headings_sort_their_table(show):

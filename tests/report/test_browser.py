@@ -13,6 +13,10 @@ import pytest
 
 from foolscope.report import render_audit
 from foolscope.report.charts import curve_points
+from foolscope.report.explanations.style import axis, layered, lines
+from foolscope.report.lines import lines_chart
+from foolscope.report.render import render_page
+from foolscope.report.section import Chart, Number, Numbers, Section
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -156,6 +160,42 @@ def test_a_phone_never_scrolls_sideways(show, made):
     inside = "() => [...document.querySelectorAll('.scroll')].every(b => b.getBoundingClientRect().right <= innerWidth)"
     assert page.evaluate(inside)
     assert page.locator(".plot svg").bounding_box()["width"] <= 375
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("made", ["lines", "dashed"])
+def test_no_legend_and_no_title_of_a_chart_is_cut_off(browser, tmp_path, width, made):
+    names = [f"validation images, {kind}" for kind in ("clean", "single step", "probe", "probe again")]
+    rows = [{"x": k, "y": k, "text": "", "series": name, "name": name, "line": style}
+            for k in (1, 2) for name, style in zip(names, ("measured", "fitted") * 2, strict=True)]  # fmt: skip
+    title = "distance along the direction of the gradient's sign (largest change of a pixel value)"
+    if made == "lines":
+        spec = lines_chart(rows, x=title, y="error", series=names)
+    else:
+        spec = layered(lines(rows, axis("x", title), axis("y", title), names=names, dash="line"))
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    within = """() => { const s = document.querySelector(".plot svg").getBoundingClientRect();
+      return [...document.querySelectorAll(".plot svg text")].map(t => [t.textContent, t.getBoundingClientRect()])
+        .map(([text, r]) => [text, r.left >= s.left - 1 && r.right <= s.right + 1 && r.top >= s.top - 1 && r.bottom <= s.bottom + 1]) }"""
+    texts = page.evaluate(within)
+    page.close()
+    assert {text for text, _ in texts} >= {*names, *(("measured", "fitted") if made == "dashed" else ())}  # whole
+    assert [text for text, inside in texts if not inside] == []
+
+
+def test_long_names_above_numbers_share_a_phone(browser, tmp_path):
+    numbers = Numbers((Number("plain", "40.0%", ""), Number("a_name_that_is_much_longer_than_half/audit", "60.0%", "")))
+    file: Path = tmp_path / "numbers.html"
+    file.write_text(render_page("numbers", "numbers", [Section("numbers", "Numbers", "", (numbers,))]))
+    page = browser.new_page(viewport={"width": 375, "height": 900})
+    page.goto(file.as_uri())
+    boxes = [box.bounding_box() for box in page.locator(".numbers > div").all()]
+    page.close()
+    assert boxes[0]["width"] == pytest.approx(boxes[1]["width"], abs=1)
 
 
 def test_headings_sort_their_table(show):

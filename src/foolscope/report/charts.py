@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ POINTS = 400  # of a curve; more cannot be told apart on a screen
 TAIL = 0.02  # of a curve's fall, left out where it drags on
 Z = 1.959963984540054  # of a 95 % interval
 HEIGHT = 320  # pixels
+SYMBOL, LETTER = 45, 7  # pixels that stand before a legend's label, and that a letter of it takes
+AXIS = 70  # pixels left of the plot
+TITLE = 42  # letters of an axis' title that a phone has room for
 FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"  # for measuring; the style sheet sets it
 
 
@@ -131,16 +135,41 @@ def curve_chart(record: Mapping[str, Any]) -> dict[str, Any]:
     return finished(chart)
 
 
+def legend(names: Sequence[str], **style: Any) -> Any:
+    """A legend above the chart, in as many columns as fit beside each other: on a phone often one."""
+    import altair as alt
+
+    room = SYMBOL + LETTER * max(map(len, names))
+    # By the width of the page's column and not of the plot: that one is known only once the legend has its place.
+    columns = alt.ExprRef(f"max(1, floor((containerSize()[0] - {AXIS}) / {room}))")
+    return alt.Legend(title=None, orient="top", symbolOpacity=1, columns=columns, **style)
+
+
 def finished(chart: Any, height: int = HEIGHT) -> dict[str, Any]:
     """A chart of ours as a Vega-Lite specification: as wide as the page, without a frame, texts in the page's sizes."""
+    import altair as alt
+
     chart = chart.properties(width="container", height=height).configure_view(stroke=None)
     spec: dict[str, Any] = (
         chart.configure(font=FONT, background="transparent", aria=False)
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", titlePadding=10)
-        .configure_legend(labelFontSize=12, labelLimit=0)
+        .configure_legend(labelFontSize=12, labelLimit=alt.ExprRef(f"containerSize()[0] - {AXIS}"))
         .to_dict()
     )
+    spec["config"]["legend"]["layout"] = {"top": {"direction": "vertical"}}  # of two legends
+    _wrap_titles(spec)
     return spec
+
+
+def _wrap_titles(spec: Any) -> None:
+    """Breaks the titles of axes that are wider than a phone, before the unit where that is enough."""
+    for key, value in spec.items() if isinstance(spec, dict) else enumerate(spec):
+        if key in ("x", "y") and isinstance(value, dict) and len(str(value.get("title", ""))) > TITLE:
+            head, bracket, unit = str(value["title"]).partition(" (")
+            parts = [head, f"({unit}"] if bracket and "(" not in head else [str(value["title"])]
+            value["title"] = [line for part in parts for line in textwrap.wrap(part, TITLE)]
+        elif isinstance(value, dict | list) and key not in ("datasets", "values"):
+            _wrap_titles(value)
 
 
 def _marker(alt: Any, eps: float, accuracy: float, text: str, end: float, x: Any, y: Any) -> tuple[Any, Any]:

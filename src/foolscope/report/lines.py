@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foolscope.report.charts import FONT, HEIGHT
+from foolscope.report.charts import finished, legend
 
 # Okabe & Ito's colours that stand out on light and on dark paper; the dashes tell the lines apart without colour.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#7a7a7a")
@@ -43,12 +43,9 @@ def lines_chart(
     order = list(series)
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(order))]
     dashes = [list(DASHES[k % len(DASHES)]) for k in range(len(order))]
-    legend: Any = alt.Legend(
-        title=None, orient="top", labelLimit=400, symbolType="stroke", symbolOpacity=1, symbolSize=500, columns=2
-    )
-    legend = legend if len(order) > 1 else None
-    colour = alt.Color("series:N", sort=order, scale=alt.Scale(domain=order, range=colours), legend=legend)
-    dash = alt.StrokeDash("series:N", sort=order, scale=alt.Scale(domain=order, range=dashes), legend=legend)
+    above = legend(order, symbolType="stroke", symbolSize=500) if len(order) > 1 else None
+    colour = alt.Color("series:N", sort=order, scale=alt.Scale(domain=order, range=colours), legend=above)
+    dash = alt.StrokeDash("series:N", sort=order, scale=alt.Scale(domain=order, range=dashes), legend=above)
     axis = alt.Axis(grid=False, format="d", values=_whole(rows)) if whole else alt.Axis(grid=False, tickCount=6)
     across = alt.X("x:Q", title=x, axis=axis, scale=alt.Scale(nice=False))
     up = alt.Y(
@@ -78,14 +75,7 @@ def lines_chart(
                 y=alt.Y("lower:Q", title=y), y2="upper:Q", color=colour
             ),
         )
-    chart = alt.layer(*layers).properties(width="container", height=HEIGHT).configure_view(stroke=None)
-    spec: dict[str, Any] = (
-        chart.configure(font=FONT, background="transparent", aria=False)
-        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", titlePadding=10)
-        .configure_legend(labelFontSize=13)
-        .to_dict()
-    )
-    return spec
+    return finished(alt.layer(*layers))
 
 
 def _whole(rows: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from foolscope.report.charts import HEIGHT, finished
+from foolscope.report.charts import HEIGHT, finished, legend
 
 # After Okabe and Ito; each at least 3 : 1 against both papers.
 PALETTE = ("#2a88c4", "#d55e00", "#009e73", "#b86aa0", "#8a7a00")
@@ -44,8 +44,9 @@ def lines(
     encoding: dict[str, Any] = {"x": alt.X(**x), "y": alt.Y(**y), "color": colour(names), "detail": "name:N"}
     if dash:
         scale = alt.Scale(domain=strokes, range=[*DASHES.values()][: len(strokes)])
-        legend = alt.Legend(title=None, orient="top", symbolStrokeColor=QUIET)
-        encoding["strokeDash"] = alt.StrokeDash(f"{dash}:N", scale=scale, legend=legend)
+        encoding["strokeDash"] = alt.StrokeDash(
+            f"{dash}:N", scale=scale, legend=legend(strokes, symbolStrokeColor=QUIET)
+        )
     return (
         alt.Chart(alt.InlineData(values=list(rows)))
         .mark_line(strokeWidth=2, clip=True, interpolate="step-after" if steps else "linear")
@@ -96,9 +97,8 @@ def colour(names: Sequence[str]) -> Any:
     """The colours of these names, in the palette's order."""
     import altair as alt
 
-    legend = alt.Legend(title=None, orient="top", symbolOpacity=1) if len(names) > 1 else None
     scale = alt.Scale(domain=list(names), range=list(PALETTE[: len(names)]))
-    return alt.Color("name:N", scale=scale, legend=legend)
+    return alt.Color("name:N", scale=scale, legend=legend(names) if len(names) > 1 else None)
 
 
 def spread(rows: Sequence[T], most: int) -> list[T]:

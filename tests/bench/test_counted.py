@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks import fmn, pgd
+from foolscope.attacks import deepfool, fmn, pgd
 from foolscope.bench.counted import REPEATED, RISING, TOLD, BudgetSpent, Counted, Telling, align
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
@@ -124,7 +124,7 @@ def test_alignment_is_the_cheapest_of_all_that_keep_the_order() -> None:
         assert align(points, images, repeats=False).tolist() == list(cheapest)
 
 
-@pytest.mark.parametrize("attack", [fmn, pgd])
+@pytest.mark.parametrize("attack", [deepfool, fmn, pgd])
 def test_ours_are_counted_as_the_oracle_counts(
     attack: object, digits_network: nn.Module, digits_data: tuple[Tensor, Tensor]
 ) -> None:

@@ -182,6 +182,11 @@ class Telling(Oracle):
         self.model.told.append(rows)
         return super().gradient(x, rows, loss)
 
+    def lead(self, x: Tensor, rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """As the oracle's; an image may have several rows."""
+        self.model.told.append(rows)
+        return super().lead(x, rows, classes)
+
     def __call__(self, x: Tensor) -> Tensor:
         """As the oracle's."""
         self.model.told.append(self.rows_all.repeat(-(-len(x) // max(1, len(self))))[: len(x)])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from foolscope.memory import keep_freed_memory
 from foolscope.models.digits import train_digits
 
 
@@ -15,6 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    keep_freed_memory()  # as commands do
     torch.set_num_threads(1)  # tiny networks on two threads spin, and take minutes on a busy machine
 
 

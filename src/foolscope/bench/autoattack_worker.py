@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from foolscope.bench.peer_networks import NETWORKS, frozen
+from foolscope.memory import keep_freed_memory
 
 
 def main(path: str) -> None:
     """Runs the job that this file describes."""
     from autoattack import AutoAttack
 
+    keep_freed_memory()  # as our own commands do
     job = json.loads(Path(path).read_text())
     torch.set_num_threads(job["threads"])
     subject = load_file(job["subject"])

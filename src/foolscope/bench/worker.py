@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from foolscope.bench.contestants import OURS, PEERS, Contestant, ours
 from foolscope.bench.counted import BudgetSpent, Counted
 from foolscope.bench.peer_networks import NETWORKS, frozen
+from foolscope.memory import keep_freed_memory
 
 UNUSED = (
     "visdom",
@@ -56,6 +57,7 @@ def run_cell(
 
 def main(path: str) -> None:
     """Runs the job that this file describes."""
+    keep_freed_memory()  # as our own commands do
     job = json.loads(Path(path).read_text())
     torch.set_num_threads(job["threads"])
     subject = load_file(job["subject"])

@@ -27,6 +27,7 @@ from foolscope.cli.options import (
     taking,
 )
 from foolscope.errors import ForeignError, InputError
+from foolscope.memory import keep_freed_memory
 
 DONE, BELOW, BAD_INPUT, FOREIGN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -355,6 +356,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (closed by whoever called us; open to the end)
+    keep_freed_memory()
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()

@@ -29,4 +29,4 @@ def faults(ask: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told to keep memory")
 def test_memory_that_a_pass_gives_back_is_there_for_the_next() -> None:
-    assert faults("assert keep_freed_memory()") < 100 < 1_000 < faults("")
+    assert faults("assert keep_freed_memory()") < faults("") / 5

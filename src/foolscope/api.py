@@ -167,9 +167,10 @@ def evaluate(
         known = attack.partition(":")[0] in ATTACKS
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
         images = data_of(data, samples, resize, crop, bounds)
-        given: dict[str, Any] = {"norm": norm, "seed": seed} | ({"eps": radius} if radius is not None else {})
-        if radius is None and norm_meant(attack, norm) == "linf" and not minimal:
-            given["eps"] = checked_eps("linf", None, images.shape, bounds)
+        meant = norm_meant(attack, norm)
+        given: dict[str, Any] = {"norm": norm, "seed": seed}
+        if radius is not None or (meant == "linf" and not minimal):
+            given["eps"] = checked_eps(meant, radius, images.shape, bounds)
         bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
         rehearse(bound, images, bounds)
         folder = _folder(out, overwrite, stack)

@@ -139,7 +139,7 @@ def legend(names: Sequence[str], **style: Any) -> Any:
     """A legend above the chart, in as many columns as fit beside each other: on a phone often one."""
     import altair as alt
 
-    room = SYMBOL + LETTER * max(map(len, names))
+    room = SYMBOL + LETTER * max(map(len, names), default=0)
     # By the width of the page's column and not of the plot: that one is known only once the legend has its place.
     columns = alt.ExprRef(f"max(1, floor((containerSize()[0] - {AXIS}) / {room}))")
     return alt.Legend(title=None, orient="top", symbolOpacity=1, columns=columns, **style)

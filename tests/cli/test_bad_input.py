@@ -1,4 +1,7 @@
-"""Bad input: one clear line that names the argument, exit 2, nothing half-written."""
+"""Bad input: one clear line that names the argument, exit 2, nothing half-written.
+
+Over 400 lines: one list, by argument, of all that can be wrong.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks._best import Best
+from foolscope.attacks._best import Best, room
 from foolscope.attacks._step import (
     ROUNDING,
     checked_count,
@@ -164,7 +164,7 @@ def _climb(
     oracle: Oracle, rows: Tensor, x: Tensor, norm: Norm, eps: Size, steps: int, loss: Loss, early_stop: bool
 ) -> Best:
     """One run from `x`: `steps` gradient steps and a last look."""
-    best, slope = Best(x), Best(x)  # each row's best iterate, and the gradient there
+    best, slope = Best(x, room(x)), Best(x, room(x))  # each row's best iterate, and the gradient there
     live, mine, old = torch.arange(len(rows), device=rows.device), rows, x
     eps = torch.as_tensor(eps, dtype=x.dtype, device=x.device).expand(len(x))
     pace, checkpoints, since = _first_pace(norm, x, eps), _checkpoints(norm, steps), 0
@@ -238,8 +238,12 @@ def _ascent(oracle: Oracle, rows: Tensor, norm: Norm, eps: Tensor) -> Ascent:
 
         def climb(x: Tensor, old: Tensor, g: Tensor, pace: _Pace, inertia: float) -> Tensor:
             z = g.sign().mul_(spread(pace.size, x)).add_(x).clamp_(low, high)
-            # x + (1 - inertia) (z - x) + inertia (x - old); nobody needs the old point any more
-            return z.lerp_(old.lerp_(x, 2.0), inertia).clamp_(low, high) if inertia else z
+            # x + (1 - inertia) (z - x) + inertia (x - old)
+            return (
+                z.mul_(1 - inertia).add_(x, alpha=2 * inertia).sub_(old, alpha=inertia).clamp_(low, high)
+                if inertia
+                else z
+            )
 
         return climb
     lower, upper = oracle.box(rows)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._best import room
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
@@ -96,14 +97,12 @@ def _bisect(
     distance = norm.size(jump)
     constant = 2 * distance.square() / (wanted - margin).clamp_min(torch.finfo(margin.dtype).tiny)
     rate = step_size * distance / math.sqrt(origin[0].numel())
-    nearest, x = Nearest.of(origin), oracle.clip(origin + jump)
+    nearest, x = Nearest(origin, room(origin)), oracle.clip(origin + jump)
     low, high = torch.zeros_like(constant), torch.full_like(constant, torch.inf)
     live = torch.arange(len(rows), device=rows.device)
     for search in range(searches):
         count = (search + 1) * steps // searches - search * steps // searches
-        mine = Nearest(nearest.x[live], nearest.size[live])
-        x, won = _descend(oracle, rows[live], norm, mine, x, constant[live], rate[live], wanted[live], count)
-        nearest.x[live], nearest.size[live] = mine
+        x, won = _descend(oracle, rows[live], norm, nearest, live, x, constant[live], rate[live], wanted[live], count)
         high[live] = torch.where(won, constant[live], high[live])
         low[live] = torch.where(won, low[live], constant[live])
         constant = torch.where(torch.isfinite(high), (low + high) / 2, GROWTH * constant)
@@ -121,6 +120,7 @@ def _descend(
     rows: Tensor,
     norm: Norm,
     nearest: Nearest,
+    live: Tensor,
     x: Tensor,
     constant: Tensor,
     rate: Tensor,
@@ -136,7 +136,7 @@ def _descend(
         d = x - origin
         reached = margin > wanted
         won |= reached & (2 * step > steps)
-        nearest.take(x, norm.size(d), reached)
+        nearest.take(x, norm.size(d), reached, live)
         weight = torch.where(reached, 0, constant)
         slope = d.mul_(2).sub_(gradient.mul_(weight.view(view)))
         mean.lerp_(slope, 1 - DECAY[0])

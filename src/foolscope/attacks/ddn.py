@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._best import room
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
@@ -88,7 +89,7 @@ def _turn(
 ) -> Tensor:
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     view = (-1, *[1] * (origin.ndim - 1))
-    best = Nearest.of(origin)
+    best = Nearest(origin, room(origin))
     x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm or 1.0)
     for step in range(steps + 1):
         if step < steps:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from foolscope import rng
+from foolscope.attacks._best import room
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm, rivals, stride
 from foolscope.errors import InputError
-from foolscope.norms import NORMS as NORM_ROWS
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
 
@@ -117,7 +117,7 @@ def fmn(
 def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float, gamma: float, seed: int) -> Tensor:
     """The first run and all later ones, then a last look."""
     origin, box, (first, later) = oracle.inputs[rows], oracle.box(rows), WAYS[norm.name]
-    nearest, x, eps = Nearest.of(origin), origin.clone(), origin.new_zeros(len(rows))
+    nearest, x, eps = Nearest(origin, room(origin)), origin, origin.new_zeros(len(rows))
     precise = torch.promote_types(origin.dtype, torch.float32)  # half precision has too few distinct draws
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
     for number, run in enumerate(run_plan(steps, 1 if likeliest is None else likeliest.shape[1])):
@@ -128,7 +128,7 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
             noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
             x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
-            aimed, x = oracle.aimed(likeliest[:, run.rival]), origin.clone()
+            aimed, x = oracle.aimed(likeliest[:, run.rival]), origin
         x, eps = _shrink(aimed, rows, norm, way, x, eps, nearest, run.steps, step_size, gamma)
     nearest.take(x, norm.size(x - origin), oracle.value(x, rows)[0] > 0)
     return nearest.x
@@ -197,16 +197,15 @@ def _shrink(
             d = _moved(norm, d, _direction(gradient, mean, way), step_size * way.step * length, eps, lower, upper)
         else:
             d = jump
-        oracle.clip(torch.add(origin, d, out=x))
+        x = oracle.clip(origin + d)
         torch.sub(x, origin, out=d)
     return x, eps
 
 
 def _direction(gradient: Tensor, mean: Tensor, way: Way) -> Tensor:
-    """Where a step goes: the gradient, or the running mean of the normalised ones (kept in `mean`), its components to a power."""
+    """Where a step goes: the gradient, or the running mean of them (kept in `mean`), its components to a power."""
     if way.memory:
-        scale = NORM_ROWS["l2"].size(gradient).view(-1, *[1] * (gradient.ndim - 1))
-        gradient = mean.lerp_(gradient.div_(torch.where(scale > 0, scale, 1)), 1 - way.memory)
+        gradient = mean.lerp_(gradient, 1 - way.memory)
     return gradient if way.power == 1 else gradient.sign() * gradient.abs().pow(way.power)
 
 

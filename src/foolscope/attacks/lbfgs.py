@@ -85,15 +85,14 @@ def _bisect(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, searches: int,
     """Minimises for each row at one constant after the other; every row is at a place of its own in that."""
     shape, (lower, upper) = oracle.inputs[rows].shape, (limit.flatten(1) for limit in oracle.box(rows))
     origin = oracle.inputs[rows].flatten(1)
-    nearest = Nearest.of(origin)
+    nearest = Nearest(origin)
 
     def look(d: Tensor, live: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The perturbation as the box and rounding leave it, whether it fools, the loss and its gradient there."""
         x = oracle.clip(origin[live] + d)
         margin, value, gradient = oracle.gradient(x.view(-1, *shape[1:]), rows[live], loss)
-        d, mine = x - origin[live], Nearest(nearest.x[live], nearest.size[live])
-        mine.take(x, norm.size(d), margin > 0)
-        nearest.x[live], nearest.size[live] = mine
+        d = x - origin[live]
+        nearest.take(x, norm.size(d), margin > 0, live)
         return d, margin > 0, value, gradient.flatten(1)
 
     live = torch.arange(len(rows), device=rows.device)

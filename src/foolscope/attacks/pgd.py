@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks._best import Best
+from foolscope.attacks._best import Best, room
 from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, mover, random_point
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm, Size
@@ -101,7 +101,7 @@ def climb(
     early_stop: bool,
 ) -> Best:
     """One restart from `x`: as many gradient steps as there are sizes, and a last look; the best point of each of `rows`."""
-    best, live = Best(x), torch.arange(len(rows), device=rows.device)  # positions in `rows` that still climb
+    best, live = Best(x, room(x)), torch.arange(len(rows), device=rows.device)  # positions in `rows` that still climb
     mine, heading = rows, torch.zeros_like(x) if momentum else x.new_zeros(len(x))
     move = mover(oracle, mine, norm, eps)
     for size in sizes:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._best import room
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm
 from foolscope.errors import InputError
@@ -91,8 +92,8 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
     """What gradient steps find, and the last iterate, which was not looked at yet."""
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     view = (-1, *[1] * (origin.ndim - 1))
-    found = Nearest.of(origin)
-    x, d, tau = origin.clone(), torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE)
+    found = Nearest(origin, room(origin))
+    x, d, tau = origin, torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE)
     mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
     length = step_size
     for step in range(steps):
@@ -119,7 +120,7 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
         if step:
             tau = (tau + torch.where(fooled, TRIM, -TRIM) * length).clamp_(0, 1)
             d[d.abs() < tau.view(view)] = 0
-        oracle.clip(torch.add(origin, d, out=x))
+        x = oracle.clip(origin + d)
         torch.sub(x, origin, out=d)
     return found, x
 

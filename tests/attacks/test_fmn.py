@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foolscope.attacks import ATTACKS, NEAREST, bind, fmn
-from foolscope.attacks.fmn import NORMS, run_plan
+from foolscope.attacks.fmn import CYCLES, NORMS, run_plan
 from foolscope.norms import NORMS as ROWS
 from foolscope.oracle import Oracle
 
@@ -24,8 +24,9 @@ def images(n=12):
 
 @pytest.mark.parametrize("steps", [1, 19, 20, 100, 187, 188, 500, 2000])
 @pytest.mark.parametrize("rivals", [1, 3, 9])
-def test_the_runs_use_all_steps_and_begin_at_the_image(steps, rivals):
-    plan = run_plan(steps, rivals)
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_runs_use_all_steps_and_begin_at_the_image(steps, rivals, norm):
+    plan = run_plan(steps, rivals, CYCLES[norm])
     assert sum(run.steps for run in plan) == steps
     assert plan[0].rival == 0
     from_the_image = [run.rival for run in plan if run.rival is not None]

@@ -19,7 +19,8 @@ from foolscope.oracle import Oracle, attacked
 NORMS = ("linf", "l2", "l1")
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an iterate aims, so that rounding does not leave it just inside
 GROWTH = 1.1  # the least growth, a step, of a ball in which nothing was found yet
-CYCLE, NEAR = 125, 0.35  # steps of a run from the image and one from afar, about, and the share of the former
+CYCLE = 125  # steps of some runs from the image and some from afar, about
+SHORTEST, SHORTEST_AFAR = 12, 16  # steps of a run
 LEAST = 20  # steps below which there is one run only
 L1_STEP = 0.2  # of a step in l1, whose largest component alone would be as long as the whole radius
 
@@ -46,12 +47,27 @@ class Way(NamedTuple):
     geometric: bool = False
 
 
-# Chosen by measurement (docs/decisions/0021): the first run, and all later ones.
+class Cycle(NamedTuple):
+    """How steps are shared among runs.
+
+    Attributes:
+        near: share of the runs that begin at the image.
+        rivals: how many of these there may be in one cycle, each to the next likeliest class; several cycles share them.
+        afar: how many runs from afar there may be in each.
+    """
+
+    near: float
+    rivals: int
+    afar: int
+
+
+# Chosen by measurement (docs/decisions/0021 and 0061): the runs from the image and those from afar, and how many of each.
 WAYS = {
     "linf": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(1.0, 1.0, 0.01, 1.0, 0.01, memory=0.75)),
     "l2": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(3.0, 3.0, 0.03, 0.6, 0.012, 1.5, 0.0, True)),
     "l1": (Way(0, 1.0, 0.01, 0.2, 0.004, 1.0, 0.75), Way(20.0, 1.0, 0.01, 0.6, 0.012, 1.0, 0.75)),
 }
+CYCLES = {"linf": Cycle(0.42, 3, 3), "l2": Cycle(0.4, 2, 2), "l1": Cycle(0.35, 1, 1)}
 
 
 def fmn(
@@ -120,7 +136,8 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     nearest, x, eps = Nearest(origin, room(origin)), origin, origin.new_zeros(len(rows))
     precise = torch.promote_types(origin.dtype, torch.float32)  # half precision has too few distinct draws
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
-    for number, run in enumerate(run_plan(steps, 1 if likeliest is None else likeliest.shape[1])):
+    known = 1 if likeliest is None else likeliest.shape[1]
+    for number, run in enumerate(run_plan(steps, known, CYCLES[norm.name])):
         way, aimed = first, oracle
         if run.rival is None:
             way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
@@ -141,23 +158,40 @@ class Run(NamedTuple):
     rival: int | None
 
 
-def run_plan(steps: int, rivals: int) -> list[Run]:
-    """The runs that share the steps: from the image to the likeliest rival and from afar, then to the next rival and from afar, ...
+def run_plan(steps: int, rivals: int, cycle: Cycle) -> list[Run]:
+    """The runs that share the steps: from the image to the likeliest rivals and from afar, then to the next rivals and from afar, ...
 
     Example:
-        >>> [tuple(run) for run in run_plan(100, 9)]
-        [(35, 0), (65, None)]
-        >>> [tuple(run) for run in run_plan(400, 2)]
-        [(46, 0), (87, None), (46, 1), (87, None), (134, None)]
+        >>> [tuple(run) for run in run_plan(100, 9, Cycle(0.42, 3, 3))]
+        [(14, 0), (14, 1), (14, 2), (19, None), (19, None), (20, None)]
+        >>> [tuple(run) for run in run_plan(40, 9, Cycle(0.42, 3, 3))]
+        [(16, 0), (24, None)]
+        >>> [tuple(run) for run in run_plan(250, 1, Cycle(0.35, 1, 1))]
+        [(43, 0), (82, None), (125, None)]
+        >>> [tuple(run) for run in run_plan(250, 9, Cycle(0.4, 2, 2))]
+        [(50, 0), (37, None), (38, None), (50, 1), (37, None), (38, None)]
     """
     if steps < LEAST:
         return [Run(steps, 0)]
-    cycles, plan = max(1, round(steps / CYCLE)), []
-    for k in range(cycles):
-        length = steps * (k + 1) // cycles - steps * k // cycles
-        near = int(NEAR * length) if k < rivals else 0
-        plan += [Run(near, k)] * (near > 0) + [Run(length - near, None)]
+    plan: list[Run] = []
+    led, cycles = 0, max(1, round(steps / CYCLE))  # rivals so far
+    for length in parts(steps, cycles):
+        count = min(rivals - led, math.ceil(cycle.rivals / cycles), max(1, int(cycle.near * length / SHORTEST)))
+        near = int(cycle.near * length / max(1, count))
+        plan += [Run(near, led + k) for k in range(count)]
+        rest, led = length - near * count, led + count
+        plan += [Run(part, None) for part in parts(rest, min(cycle.afar, max(1, rest // SHORTEST_AFAR)))]
     return plan
+
+
+def parts(whole: int, count: int) -> list[int]:
+    """`whole` in `count` parts that differ by 1 at most.
+
+    Example:
+        >>> parts(58, 3)
+        [19, 19, 20]
+    """
+    return [whole * (k + 1) // count - whole * k // count for k in range(count)]
 
 
 def _shrink(

@@ -222,11 +222,12 @@ def _shrink(
             eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
         if way.reach:
             eps = eps.minimum(most)
-        elif not bool(found.all()):
-            # The shortest way to the linearised boundary; also the first step, from the image itself.
-            needed = (gradient * d).flatten(1).sum(1) - OVERSHOOT * margin
-            jump = norm.cross(gradient, needed, lower, upper)
-            eps = torch.where(found, eps, norm.size(jump).maximum(GROWTH * size))
+        elif len(missed := (~found).nonzero().squeeze(1)):
+            # The shortest way to the linearised boundary; also the first step, from the image itself, of all rows.
+            some = (gradient, d, margin, lower, upper, size)
+            g, at, short, down, up, far = some if len(missed) == len(rows) else (t[missed] for t in some)
+            jump = norm.cross(g, (g * at).flatten(1).sum(1) - OVERSHOOT * short, down, up)
+            eps = eps.index_copy(0, missed, norm.size(jump).maximum(GROWTH * far))
         if step or way.reach:
             d = _moved(norm, d, _direction(gradient, mean, way), step_size * way.step * length, eps, lower, upper)
         else:

@@ -18,7 +18,7 @@ from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an iterate aims, so that rounding does not leave it just inside
-GROWTH = 1.1  # the least growth, a step, of a ball in which nothing was found yet
+GROWTH = 1.1, 10.0  # the least and the largest growth, a step, of a ball in which nothing was found yet
 CYCLE = 125  # steps of some runs from the image and some from afar, about
 SHORTEST, SHORTEST_AFAR = 12, 16  # steps of a run
 LEAST = 20  # steps below which there is one run only
@@ -45,6 +45,10 @@ class Way(NamedTuple):
     power: float = 1.0
     memory: float = 0.0
     geometric: bool = False
+
+    def length(self, at: float) -> float:
+        """The step in units of the first, at this share of the run."""
+        return (self.last_step / self.step) ** at if self.geometric else 0.01 + 0.99 * (1 + math.cos(math.pi * at)) / 2
 
 
 class Cycle(NamedTuple):
@@ -215,26 +219,33 @@ def _shrink(
         size, fooled = norm.size(d), margin > 0
         nearest.take(x, size, fooled)
         mine = torch.where(fooled, mine.minimum(size), mine)
-        anneal, found = (1 + math.cos(math.pi * step / steps)) / 2, torch.isfinite(mine)
-        rate = gamma * way.gamma * (way.last_gamma / way.gamma) ** (step / steps)
-        length = (way.last_step / way.step) ** (step / steps) if way.geometric else 0.01 + 0.99 * anneal
-        if step or not way.reach:
-            eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
-        if way.reach:
-            eps = eps.minimum(most)
-        elif len(missed := (~found).nonzero().squeeze(1)):
-            # The shortest way to the linearised boundary; also the first step, from the image itself, of all rows.
-            some = (gradient, d, margin, lower, upper, size)
-            g, at, short, down, up, far = some if len(missed) == len(rows) else (t[missed] for t in some)
-            jump = norm.cross(g, (g * at).flatten(1).sum(1) - OVERSHOOT * short, down, up)
-            eps = eps.index_copy(0, missed, norm.size(jump).maximum(GROWTH * far))
-        if step or way.reach:
-            d = _moved(norm, d, _direction(gradient, mean, way), step_size * way.step * length, eps, lower, upper)
+        if not step and not way.reach:  # the shortest way to the linearised boundary, exactly
+            d = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
+            eps = norm.size(d)
         else:
-            d = jump
+            if step:
+                rate = gamma * way.gamma * (way.last_gamma / way.gamma) ** (step / steps)
+                eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
+            eps = eps.minimum(most) if way.reach else _farther(norm, eps, mine, size, gradient, d, margin)
+            along, length = _direction(gradient, mean, way), step_size * way.step * way.length(step / steps)
+            d = _moved(norm, d, along, length, eps, lower, upper)
         x = oracle.clip(origin + d)
         torch.sub(x, origin, out=d)
     return x, eps
+
+
+def _farther(
+    norm: Norm, eps: Tensor, mine: Tensor, size: Tensor, gradient: Tensor, d: Tensor, margin: Tensor
+) -> Tensor:
+    """Where nothing was found yet, as far as the linearised boundary without the box, within limits; else `eps`."""
+    missed = torch.isinf(mine).nonzero().squeeze(1)
+    if not len(missed):
+        return eps
+    some = (gradient, d, margin, size)
+    g, at, short, far = some if len(missed) == len(eps) else (t[missed] for t in some)
+    slope = norm.dual(g)
+    reach = ((g * at).flatten(1).sum(1) - OVERSHOOT * short) / torch.where(slope > 0, slope, 1)
+    return eps.index_copy(0, missed, reach.minimum(GROWTH[1] * far).maximum(GROWTH[0] * far))
 
 
 def _direction(gradient: Tensor, mean: Tensor, way: Way) -> Tensor:

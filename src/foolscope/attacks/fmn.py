@@ -228,8 +228,8 @@ def _shrink(
                 eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
             eps = eps.minimum(most) if way.reach else _farther(norm, eps, mine, size, gradient, d, margin)
             along, length = _direction(gradient, mean, way), step_size * way.step * way.length(step / steps)
-            d = _moved(norm, d, along, length, eps, lower, upper)
-        x = oracle.clip(origin + d)
+            d = _moved(norm, d, along, length, eps, lower, upper, gradient)
+        x = oracle.clip(torch.add(origin, d, out=gradient))  # fresh memory costs as much as the sum
         torch.sub(x, origin, out=d)
     return x, eps
 
@@ -255,15 +255,18 @@ def _direction(gradient: Tensor, mean: Tensor, way: Way) -> Tensor:
     return gradient if way.power == 1 else gradient.sign() * gradient.abs().pow(way.power)
 
 
-def _moved(norm: Norm, d: Tensor, along: Tensor, length: float, eps: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+def _moved(
+    norm: Norm, d: Tensor, along: Tensor, length: float, eps: Tensor, lower: Tensor, upper: Tensor, spare: Tensor
+) -> Tensor:
     """`d` after a step of `length` radii and the projection: the steepest step in l2, the sign in linf, `along` itself in l1.
 
+    `spare` is memory of its shape that may be used up, `along`'s perhaps.
     Steepest l1 steps change so few components that they get stuck on hardened networks (measured; docs/decisions).
     """
     view = (-1, *[1] * (d.ndim - 1))
     if norm.name == "linf":  # in place, and clipped to the box by the caller
         ball = eps.view(view)
-        moved = d.addcmul_(along.sign(), length * ball)
+        moved = d.addcmul_(torch.sign(along, out=spare), length * ball)
         # `clamp` with a limit for each image takes three times as long (torch 2.13, CPU)
         return torch.minimum(torch.maximum(moved, -ball, out=moved), ball, out=moved)
     if norm.name == "l2":

@@ -18,13 +18,13 @@ _SECOND = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift(z, 30)) * _FIRST
-    z = (z ^ _shift(z, 27)) * _SECOND
-    return z ^ _shift(z, 31)
+    z = _shift(z, 30).bitwise_xor_(z).mul_(_FIRST)
+    z = _shift(z, 27).bitwise_xor_(z).mul_(_SECOND)
+    return _shift(z, 31).bitwise_xor_(z)
 
 
 def uniform(
@@ -56,5 +56,5 @@ def uniform(
     place = torch.arange(1, (count + 1) // 2 + 1, dtype=torch.int64, device=index.device) * _GOLDEN
     halves = _mix(key[:, None] + place).view(torch.int32)[:, :count]  # each word is good for two numbers
     kept = min(23, round(-math.log2(torch.finfo(dtype).eps)))
-    bits = (halves >> (32 - kept)) & ((1 << kept) - 1)
+    bits = (halves >> (32 - kept)).bitwise_and_((1 << kept) - 1)
     return bits.to(dtype).add_(0.5).mul_(2.0**-kept).view(len(index), *shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-HELD = 2**25  # bytes of offers that wait to be copied, at most; one offer may be larger
+HELD = 2**23  # bytes of offers that wait to be copied, at most; one offer may be larger
 
 
 class Kept:

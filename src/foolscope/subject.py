@@ -17,6 +17,7 @@ from torch import nn
 from foolscope import __version__
 from foolscope.errors import ForeignError, InputError
 from foolscope.ledger import Case, Ints, Ledger, Progress, clean_pass, predicted
+from foolscope.models.adapters import CopiedInputs
 from foolscope.norms import NORMS, get_norm
 from foolscope.oracle import Oracle
 from foolscope.probabilities import LogProbabilities, are_probabilities
@@ -189,6 +190,7 @@ def _look(case: Case, subject: Subject) -> tuple[Case, bool, Oracle]:
     if subject.shape is not None and channels != subject.shape[0]:
         raise InputError("DATA", f"images of {subject.shape[0]} channels for {subject.name}", f"{channels} channels")
     oracle = case.oracle(np.arange(min(len(case.data), case.batch_size)))
+    version = oracle.inputs._version
     try:
         logits = oracle.clean
     except ForeignError as error:
@@ -197,6 +199,8 @@ def _look(case: Case, subject: Subject) -> tuple[Case, bool, Oracle]:
             raise
         raise InputError("DATA", f"{expected} ({error})", f"images of shape {tuple(case.data.shape)}") from error
     _check_classes(case.data, logits.shape[1])
+    if oracle.inputs._version != version:
+        case = replace(case, model=CopiedInputs(case.model))
     probabilities = are_probabilities(logits)
     if probabilities:
         case = replace(case, model=LogProbabilities(case.model))

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from foolscope.errors import InputError
-from foolscope.store import Store, open_store, replacing, write_json
+from foolscope.store import Store, open_store, replacing, write_json, write_text
 
 RUN = {"foolscope": "0", "eps": 0.1, "bounds": (0.0, 1.0)}
 OTHER = RUN | {"eps": 0.2}
@@ -119,6 +119,17 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         interrupted()
     assert os.listdir(tmp_path) == ["audit.json"]
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_text_is_utf8_and_a_name_that_is_none_is_escaped(tmp_path: Path) -> None:
+    write_text(tmp_path / "page", "naïve " + os.fsdecode(b"\xff"))
+    assert (tmp_path / "page").read_bytes() == "naïve \\udcff".encode()
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^--out: expected a folder whose name is UTF-8"):
+        open_store(tmp_path / os.fsdecode(b"out\xff"), RUN)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes `content` to `path`, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all: as UTF-8 in any locale, what is none (bytes of a file's name, say) escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def open_store(out: str | Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Store:
@@ -199,6 +204,10 @@ def writable(option: str, folder: Path) -> None:
     """Refuses a folder that can't be written; what was made to find out is gone again."""
     if folder.exists() and not folder.is_dir():
         raise InputError(option, "a folder", f"{folder}, which is a file")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:  # the libraries that write our files take no other name
+        raise InputError(option, "a folder whose name is UTF-8, and a locale that can say it", str(folder)) from error
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from foolscope.files import Columns, read_samples, sample_columns, write_adversa
 from foolscope.intervals import wilson
 from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
-from foolscope.store import Store, open_store, replacing, write_json
+from foolscope.store import Store, open_store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
 
 if TYPE_CHECKING:
@@ -241,8 +241,8 @@ def _write(
 
     write_samples(store.folder / "samples.parquet", columns)
     write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
-    with replacing(store.folder / "report.html") as path:
-        path.write_text(render_audit(record, columns, case.data.classes, tiles, explanations))
+    page = render_audit(record, columns, case.data.classes, tiles, explanations)
+    write_text(store.folder / "report.html", page)
     if explanations:
         write_json(store.folder / "explain.json", explanations)
     write_json(store.folder / "audit.json", record)

@@ -5,6 +5,7 @@ Over 400 lines: every command's arguments and help stand here, beside the exit c
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -356,6 +357,9 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (closed by whoever called us; open to the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a letter is no reason to stop
     keep_freed_memory()
     try:
         code = cli.main(standalone_mode=False)

@@ -17,7 +17,7 @@ from foolscope.explaining._table import EXPLANATIONS
 from foolscope.explaining.explanation import Explanation, unsaid
 from foolscope.explaining.scene import OutOfTime, Scene
 from foolscope.ledger import Case, Ledger, Progress
-from foolscope.store import open_store, replacing, write_json
+from foolscope.store import open_store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def run_explanations(
     }
     from foolscope.report.explanations import render_explanations
 
-    with replacing(store.folder / PAGE) as path:
-        path.write_text(render_explanations(record, facts))
+    write_text(store.folder / PAGE, render_explanations(record, facts))
     write_json(store.folder / RECORD, record)
     if complete:
         store.finish()

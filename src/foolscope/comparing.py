@@ -269,11 +269,11 @@ def _write(record: dict[str, Any], twins: Sequence[Twin], out: str | Path, overw
 
     audits = [hashlib.sha256((Path(row["folder"]) / "audit.json").read_bytes()).hexdigest() for row in record["audits"]]
     store = open_store(out, {"foolscope": __version__, "compared": audits}, overwrite=overwrite)
-    store.begin()
-    record |= {"report": str(store.folder / "report.html")}
-    samples = [(twin.correct, twin.standing, twin.distance) for twin in twins]
-    labels = np.asarray(twins[0].audit.samples["label"])
-    write_text(store.folder / "report.html", render_comparison(record, labels, samples))
-    write_json(store.folder / "compare.json", record)
-    store.finish()
+    with store.begin():
+        record |= {"report": str(store.folder / "report.html")}
+        samples = [(twin.correct, twin.standing, twin.distance) for twin in twins]
+        labels = np.asarray(twins[0].audit.samples["label"])
+        write_text(store.folder / "report.html", render_comparison(record, labels, samples))
+        write_json(store.folder / "compare.json", record)
+        store.finish()
     return Comparison(record, store.folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,14 +150,14 @@ def opened(
         ForeignError: the model raised.
     """
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
-    with untouched(subject.module) as notes:
+    with untouched(subject.module) as notes, ExitStack() as stack:
         case = Case(subject.module, data, bounds, norm, eps, seed, batch_size, store, progress, deadline)
         case, probabilities, first = _look(case, subject)
         looked = first.forwards.numpy().copy()
         right = np.flatnonzero((predicted(first.clean) == first.labels).cpu().numpy())
         if len(right) and not store.resumed:
             rehearse(case, right[:2])
-        store.begin()
+        stack.enter_context(store.begin())
         ledger = clean_pass(case)
         ledger.forwards[: len(looked)] += looked
         ledger.stages[0] = replace(ledger.stages[0], forwards=int(ledger.forwards.sum()))

@@ -143,30 +143,30 @@ def run_audit(
             explanations = explain_audit(case, ledger)
         else:
             checks, tiles, explanations = (_incomplete(ledger, len(steps)),), (), {}
-    columns = sample_columns(case, ledger)
-    record = {
-        "schema": SCHEMA,
-        "foolscope": __version__,
-        "command": command,
-        "environment": environment(),
-        "model": {
-            "name": subject.name,
-            "parameters": subject.parameters,
-            "sha256": subject.sha256,
-            "classes": int(ledger.logits.shape[1]),
-        },
-        "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
-        **common,
-        "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
-        "n": len(data),
-        "device": str(subject.device),
-        "threads": torch.get_num_threads(),
-        "complete": complete,
-        **_numbers(case, ledger),
-        "trust": _trust(case, ledger, checks, run.probabilities),
-        "notes": [*dict.fromkeys(run.notes), *REMARKS.get(effort, ())],
-    }
-    return _write(store, case, ledger, record, columns, tiles, explanations)
+        columns = sample_columns(case, ledger)
+        record = {
+            "schema": SCHEMA,
+            "foolscope": __version__,
+            "command": command,
+            "environment": environment(),
+            "model": {
+                "name": subject.name,
+                "parameters": subject.parameters,
+                "sha256": subject.sha256,
+                "classes": int(ledger.logits.shape[1]),
+            },
+            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **common,
+            "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
+            "n": len(data),
+            "device": str(subject.device),
+            "threads": torch.get_num_threads(),
+            "complete": complete,
+            **_numbers(case, ledger),
+            "trust": _trust(case, ledger, checks, run.probabilities),
+            "notes": [*dict.fromkeys(run.notes), *REMARKS.get(effort, ())],
+        }
+        return _write(store, case, ledger, record, columns, tiles, explanations)
 
 
 def _incomplete(ledger: Ledger, steps: int) -> Check:

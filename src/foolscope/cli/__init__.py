@@ -60,16 +60,17 @@ def audit(as_json: bool, fail_under: float | None, bounds: Any, **options: Any) 
     Example: foolscope audit net.py:build mnist --weights net.safetensors --eps 0.3 --samples 1000
     """
     from foolscope import api
-    from foolscope.cli.printing import print_json, print_verdict, showing
+    from foolscope.cli.printing import print_json, print_verdict, read_or_not, showing
 
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise InputError("--fail-under", "a share between 0 and 1", fail_under)
     with showing() as progress:
         result = api.audit(bounds=_box(bounds), command=_command(), progress=progress, **options)
-    if as_json:
-        print_json(result.record)
-    else:
-        print_verdict(result)
+    with read_or_not():
+        if as_json:
+            print_json(result.record)
+        else:
+            print_verdict(result)
     return BELOW if fail_under is not None and result.robust_accuracy < fail_under else DONE
 
 
@@ -140,7 +141,7 @@ def verify(as_json: bool, **options: Any) -> int:
     Example: foolscope verify foolscope-audit digits_cnn digits
     """
     from foolscope import api
-    from foolscope.cli.printing import print_json, print_table, showing
+    from foolscope.cli.printing import print_json, print_table, read_or_not, showing
 
     given = {name: value for name, value in options.items() if value is not None}
     if "bounds" in given:
@@ -148,10 +149,11 @@ def verify(as_json: bool, **options: Any) -> int:
     with showing() as progress:
         claims = api.verify(progress=progress, **given)
     rows = [{"claim": claim.claim, "checked": claim.checked, "failed": claim.failed} for claim in claims]
-    if as_json:
-        print_json({"holds": not any(claim.failed for claim in claims), "claims": rows})
-    else:
-        print_table(rows)
+    with read_or_not():
+        if as_json:
+            print_json({"holds": not any(claim.failed for claim in claims), "claims": rows})
+        else:
+            print_table(rows)
     return BELOW if any(claim.failed for claim in claims) else DONE
 
 
@@ -377,7 +379,7 @@ def main() -> None:
         code = _say(
             "interrupted; finished pieces are kept, and the same command goes on from there", INTERRUPTED, debug
         )
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click's and rich's word for the former
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
         code = DONE
     except OSError as error:

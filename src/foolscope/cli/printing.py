@@ -44,6 +44,7 @@ def showing() -> Iterator[Progress]:
     tasks: dict[str, Any] = {}
     bars = Progress(*columns, console=Console(stderr=True))
     with ExitStack() as stack:
+        stack.enter_context(_descriptor_redirected())
         stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(_one_line_warnings())
 
@@ -55,6 +56,22 @@ def showing() -> Iterator[Progress]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield tell
+
+
+@contextmanager
+def _descriptor_redirected() -> Iterator[None]:
+    """Standard output goes to standard error for what does not write through Python too: a library in C, a child process."""
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of them is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager

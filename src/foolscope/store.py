@@ -198,6 +198,8 @@ def checked_folder(out: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         InputError: `out` is a file, can't be written, or holds somebody else's files.
     """
+    if not str(out):  # Path would take it for the working folder
+        raise InputError("--out", "a folder", "")
     folder = Path(out)
     if _settings(folder) is not None:  # a finished run may be read where nothing can be written
         return folder

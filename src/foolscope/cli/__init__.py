@@ -382,6 +382,9 @@ def main() -> None:
     except (BrokenPipeError, SystemExit):  # click's and rich's word for the former
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
         code = DONE
+    except MemoryError as error:
+        less = "enough memory (fewer --samples, a smaller --batch-size, --resize or model)"
+        code = _say(f"memory: expected {less}, got {error or 'too little'}", BAD_INPUT, debug)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _say(

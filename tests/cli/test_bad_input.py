@@ -139,6 +139,7 @@ def test_commands(call: Call, arguments: tuple[str, ...], words: tuple[str, ...]
         (("--eps", "-0.1"), ("positive", "-0.1")),
         (("--eps", "nan"), ("nan",)),
         (("--eps", "inf"), ("inf",)),
+        (("--eps", "1e39", "--bounds", "none"), ("below 1e18", "1e+39")),
         (("--eps", "8/0"), ("8/0",)),
         (("--eps", "8/255/2"), ("8/255/2",)),
         (("--eps", "eight"), ("eight",)),

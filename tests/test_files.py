@@ -39,10 +39,10 @@ def attacked(
     labels[0] = labels[9] = 0
     labels[0] = 1
     store = open_store(folder, {"foolscope": "0"})
-    store.begin()
     case = Case(linear(dtype), from_tensors(images, labels), (0.0, 1.0), "linf", eps, 0, 4, store)
-    ledger = clean_pass(case)
-    run_attack(case, ledger, "fgsm", bind("fgsm", eps=eps), np.flatnonzero(ledger.correct(case.data.labels)))
+    with store.begin():
+        ledger = clean_pass(case)
+        run_attack(case, ledger, "fgsm", bind("fgsm", eps=eps), np.flatnonzero(ledger.correct(case.data.labels)))
     return case, ledger
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from foolscope.errors import InputError
-from foolscope.store import Store, open_store, replacing, write_json
+from foolscope.store import Store, open_store, replacing, write_json, write_text
 
 RUN = {"foolscope": "0", "eps": 0.1, "bounds": (0.0, 1.0)}
 OTHER = RUN | {"eps": 0.2}
@@ -20,7 +20,8 @@ OTHER = RUN | {"eps": 0.2}
 
 def begun(folder: Path, settings: dict = RUN, *, overwrite: bool = False) -> Store:
     store = open_store(folder, settings, overwrite=overwrite)
-    store.begin()
+    with store.begin():
+        pass
     return store
 
 
@@ -50,8 +51,8 @@ def test_nothing_is_written_before_the_run_begins(tmp_path: Path) -> None:
     store = open_store(tmp_path / "out", RUN)
     assert not (tmp_path / "out").exists()
     assert not store.resumed
-    store.begin()
-    assert store.resumed
+    with store.begin():
+        assert store.resumed
     assert json.loads((tmp_path / "out" / "settings.json").read_text()) == RUN | {"bounds": [0.0, 1.0]}
 
 
@@ -63,9 +64,24 @@ def test_the_same_run_keeps_its_pieces_and_another_is_refused(tmp_path: Path) ->
     store = open_store(tmp_path, OTHER, overwrite=True)
     assert not store.resumed
     assert store.has("pgd-00000")  # it goes when the run begins, not before
-    store.begin()
-    assert not store.has("pgd-00000")
-    assert store.resumed
+    with store.begin():
+        assert not store.has("pgd-00000")
+        assert store.resumed
+
+
+@pytest.mark.parametrize("settings", [RUN, OTHER])
+def test_two_runs_at_once_do_not_share_a_folder(tmp_path: Path, settings: dict) -> None:
+    with open_store(tmp_path, RUN).begin():
+        before = sorted(os.listdir(tmp_path))
+        with (
+            pytest.raises(InputError, match="^--out: expected a folder that no other run is writing to now"),
+            open_store(tmp_path, settings, overwrite=True).begin(),
+        ):
+            pass
+        assert sorted(os.listdir(tmp_path)) == before
+        assert open_store(tmp_path, RUN).resumed
+    with open_store(tmp_path, settings, overwrite=True).begin():
+        pass
 
 
 def test_the_same_run_with_overwrite_goes_on(tmp_path: Path) -> None:
@@ -119,6 +135,17 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         interrupted()
     assert os.listdir(tmp_path) == ["audit.json"]
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_text_is_utf8_and_a_name_that_is_none_is_escaped(tmp_path: Path) -> None:
+    write_text(tmp_path / "page", "naïve " + os.fsdecode(b"\xff"))
+    assert (tmp_path / "page").read_bytes() == "naïve \\udcff".encode()
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^--out: expected a folder whose name is UTF-8"):
+        open_store(tmp_path / os.fsdecode(b"out\xff"), RUN)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,15 @@ def tamper_with_images(folder: Path, change: Callable[[dict[str, np.ndarray]], N
     save_file(tensors, folder / "adversarial.safetensors")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_an_honest_audit_holds_in_any_precision(finished: tuple, dtype: torch.dtype, tmp_path: Path) -> None:
+    few = finished[1][0][:16], finished[1][1][:16]
+    model = nearest_mean().to(dtype)
+    foolscope.audit(model, few, eps=0.15, effort="quick", out=tmp_path / "audit")
+    claims = api.verify(tmp_path / "audit", model, few)
+    assert {claim.claim: claim.failed for claim in claims if claim.failed} == {}
+
+
 def test_a_true_audit_holds(failing: Callable[..., set[str]], finished: tuple[nn.Module, Data, Path]) -> None:
     assert failing() == set()
     claims = {claim.claim: claim.checked for claim in api.verify(finished[2], finished[0], finished[1])}

@@ -168,6 +168,7 @@ def evaluate(
         minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
         images = data_of(data, samples, resize, crop, bounds)
         meant = norm_meant(attack, norm)
+        get_norm(meant)
         given: dict[str, Any] = {"norm": norm, "seed": seed}
         if radius is not None or (meant == "linf" and not minimal):
             given["eps"] = checked_eps(meant, radius, images.shape, bounds)

@@ -17,7 +17,7 @@ from foolscope import __version__
 from foolscope.auditing.run import Audit, read_audit
 from foolscope.errors import InputError
 from foolscope.intervals import wilson
-from foolscope.store import open_store, replacing, write_json
+from foolscope.store import open_store, write_json, write_text
 
 SCHEMA = 1
 Z = 1.959963984540054  # of a 95 % interval
@@ -269,12 +269,11 @@ def _write(record: dict[str, Any], twins: Sequence[Twin], out: str | Path, overw
 
     audits = [hashlib.sha256((Path(row["folder"]) / "audit.json").read_bytes()).hexdigest() for row in record["audits"]]
     store = open_store(out, {"foolscope": __version__, "compared": audits}, overwrite=overwrite)
-    store.begin()
-    record |= {"report": str(store.folder / "report.html")}
-    samples = [(twin.correct, twin.standing, twin.distance) for twin in twins]
-    labels = np.asarray(twins[0].audit.samples["label"])
-    with replacing(store.folder / "report.html") as path:
-        path.write_text(render_comparison(record, labels, samples))
-    write_json(store.folder / "compare.json", record)
-    store.finish()
+    with store.begin():
+        record |= {"report": str(store.folder / "report.html")}
+        samples = [(twin.correct, twin.standing, twin.distance) for twin in twins]
+        labels = np.asarray(twins[0].audit.samples["label"])
+        write_text(store.folder / "report.html", render_comparison(record, labels, samples))
+        write_json(store.folder / "compare.json", record)
+        store.finish()
     return Comparison(record, store.folder)

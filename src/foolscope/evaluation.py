@@ -145,9 +145,9 @@ def run_evaluation(
         write_samples(store.folder / "samples.parquet", columns)
         write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
         write_png(store.folder / "png", case, ledger)
-    write_json(store.folder / "attack.json", record)
-    if stage.finished:
-        store.finish()
+        write_json(store.folder / "attack.json", record)
+        if stage.finished:
+            store.finish()
     return Evaluation(record, columns, store.folder)
 
 

@@ -99,7 +99,7 @@ def read_samples(path: Path) -> dict[str, list[Any]]:
             table = connection.execute("SELECT * FROM read_parquet(?)", [glob.escape(str(path))])
             names = [column[0] for column in table.description or []]
             rows = table.fetchall()
-    except duckdb.Error as error:
+    except (duckdb.Error, RuntimeError) as error:  # std::bad_cast for a name that is no UTF-8
         raise InputError("DIR", f"an undamaged {path.name}", " ".join(str(error).split())[:200]) from error
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 

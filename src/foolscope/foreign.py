@@ -118,6 +118,8 @@ def _execute(argument: str, path: Path) -> ModuleType:
 
 
 def _import(argument: str, where: str) -> ModuleType:
+    if not where.strip() or where.startswith("."):
+        raise InputError(argument, "an importable module before ':NAME'", where)
     try:
         with foreign_code():
             return importlib.import_module(where)

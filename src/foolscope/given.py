@@ -70,7 +70,7 @@ def subject_of(
 ) -> Subject:
     """The model that a MODEL text or a module stands for; `untrained`: a built-in that trains itself does not."""
     if isinstance(model, str):
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        place = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed, untrained=untrained)
         name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
         source = source_of(model)

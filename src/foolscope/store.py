@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,25 +55,34 @@ class Store:
         """Whether the folder holds this very run already, finished or not."""
         return _settings(self.folder) == self.settings
 
-    def begin(self) -> None:
+    @contextmanager
+    def begin(self) -> Iterator[None]:
         """Makes the folder this run's, once its input is known to be good: another run's files go, its own pieces stay.
 
+        Nobody else can begin there before the context ends.
+
         Raises:
-            InputError: the folder can't be written.
+            InputError: the folder can't be written, or another run is being written there now.
         """
-        try:
-            if not self.resumed:
+        with ExitStack() as stack:
+            try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                if self.work.is_dir():
-                    shutil.rmtree(self.work)
-                for name in FILES:
-                    (self.folder / name).unlink(missing_ok=True)
-                write_json(self.folder / SETTINGS, self.settings)
-            self.work.mkdir(exist_ok=True)
-            for stale in (*_stale(self.folder), *_stale(self.work)):
-                stale.unlink()
-        except OSError as error:
-            raise _unwritable("--out", self.folder, error) from error
+                stack.enter_context(_alone(self.folder))
+                self._clear()
+            except OSError as error:
+                raise _unwritable("--out", self.folder, error) from error
+            yield
+
+    def _clear(self) -> None:
+        if not self.resumed:
+            if self.work.is_dir():
+                shutil.rmtree(self.work)
+            for name in FILES:
+                (self.folder / name).unlink(missing_ok=True)
+            write_json(self.folder / SETTINGS, self.settings)
+        self.work.mkdir(exist_ok=True)
+        for stale in (*_stale(self.folder), *_stale(self.work)):
+            stale.unlink()
 
     @property
     def work(self) -> Path:
@@ -153,8 +162,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes `content` to `path`, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all: as UTF-8 in any locale, what is none (bytes of a file's name, say) escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def open_store(out: str | Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Store:
@@ -184,6 +198,8 @@ def checked_folder(out: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         InputError: `out` is a file, can't be written, or holds somebody else's files.
     """
+    if not str(out):  # Path would take it for the working folder
+        raise InputError("--out", "a folder", "")
     folder = Path(out)
     if _settings(folder) is not None:  # a finished run may be read where nothing can be written
         return folder
@@ -199,6 +215,10 @@ def writable(option: str, folder: Path) -> None:
     """Refuses a folder that can't be written; what was made to find out is gone again."""
     if folder.exists() and not folder.is_dir():
         raise InputError(option, "a folder", f"{folder}, which is a file")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:  # the libraries that write our files take no other name
+        raise InputError(option, "a folder whose name is UTF-8, and a locale that can say it", str(folder)) from error
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,6 +230,23 @@ def writable(option: str, folder: Path) -> None:
         for place in missing:
             with suppress(OSError):
                 place.rmdir()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder, for as long as this process lives at most; where folders can't be locked, nobody is kept out."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError("--out", "a folder that no other run is writing to now", str(folder)) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _unwritable(option: str, folder: Path, error: OSError) -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from torch import nn
 from foolscope import __version__
 from foolscope.errors import ForeignError, InputError
 from foolscope.ledger import Case, Ints, Ledger, Progress, clean_pass, predicted
+from foolscope.models.adapters import CopiedInputs
 from foolscope.norms import NORMS, get_norm
 from foolscope.oracle import Oracle
 from foolscope.probabilities import LogProbabilities, are_probabilities
@@ -91,8 +92,8 @@ def checked_eps(norm: str, eps: float | None, shape: Sequence[int], bounds: tupl
         if norm != "linf":
             raise InputError("--eps", f"a radius, which {norm} has no default for", None)
         return DEFAULT_EPS
-    if not 0 < eps < float("inf"):
-        raise InputError("--eps", "a positive number", eps)
+    if not 0 < eps < 1e18:  # whose square float32 still holds
+        raise InputError("--eps", "a positive number below 1e18", eps)
     if norm == "l0" and eps != int(eps):
         raise InputError("--eps", "a whole number of components in l0", eps)
     if norm == "l0" and bounds is None:
@@ -149,14 +150,14 @@ def opened(
         ForeignError: the model raised.
     """
     deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
-    with untouched(subject.module) as notes:
+    with untouched(subject.module) as notes, ExitStack() as stack:
         case = Case(subject.module, data, bounds, norm, eps, seed, batch_size, store, progress, deadline)
         case, probabilities, first = _look(case, subject)
         looked = first.forwards.numpy().copy()
         right = np.flatnonzero((predicted(first.clean) == first.labels).cpu().numpy())
         if len(right) and not store.resumed:
             rehearse(case, right[:2])
-        store.begin()
+        stack.enter_context(store.begin())
         ledger = clean_pass(case)
         ledger.forwards[: len(looked)] += looked
         ledger.stages[0] = replace(ledger.stages[0], forwards=int(ledger.forwards.sum()))
@@ -189,6 +190,7 @@ def _look(case: Case, subject: Subject) -> tuple[Case, bool, Oracle]:
     if subject.shape is not None and channels != subject.shape[0]:
         raise InputError("DATA", f"images of {subject.shape[0]} channels for {subject.name}", f"{channels} channels")
     oracle = case.oracle(np.arange(min(len(case.data), case.batch_size)))
+    version = oracle.inputs._version
     try:
         logits = oracle.clean
     except ForeignError as error:
@@ -197,6 +199,8 @@ def _look(case: Case, subject: Subject) -> tuple[Case, bool, Oracle]:
             raise
         raise InputError("DATA", f"{expected} ({error})", f"images of shape {tuple(case.data.shape)}") from error
     _check_classes(case.data, logits.shape[1])
+    if oracle.inputs._version != version:
+        case = replace(case, model=CopiedInputs(case.model))
     probabilities = are_probabilities(logits)
     if probabilities:
         case = replace(case, model=LogProbabilities(case.model))

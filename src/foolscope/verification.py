@@ -114,15 +114,14 @@ def run_verification(
                 last = min(first + size, len(index))
                 part = index[first:last]
                 oracle = Oracle(model, data.read(part), torch.from_numpy(data.labels[part]), bounds=bounds)
-                verdict = {key: value.cpu().numpy() for key, value in judge(oracle, images[first:last]).items()}
-                failed["in the box, finite and fooling"] += int((~verdict["found"]).sum())
+                verdict = judge(oracle, images[first:last])
+                found, distance = verdict["found"].cpu().numpy(), verdict["distance"].cpu().numpy()
+                failed["in the box, finite and fooling"] += int((~found).sum())
                 wrong = np.zeros(len(part), bool)
                 for place, name in enumerate(NORMS):
-                    wrong |= ~np.isclose(
-                        verdict["distance"][:, place], stored_distance[name][part], rtol=DISTANCE, atol=1e-9
-                    )
+                    wrong |= ~np.isclose(distance[:, place], stored_distance[name][part], rtol=DISTANCE, atol=1e-9)
                 failed["distance"] += int(wrong.sum())
-                own = verdict["distance"][:, list(NORMS).index(norm)]
+                own = distance[:, list(NORMS).index(norm)]
                 allowed = eps + slack(norm, eps, int(np.prod(data.shape)), oracle.inputs.dtype, bounds)
                 # Rounding may carry a fooled image past eps by `slack`; an image that resisted has none within eps itself.
                 wrong = np.where(outcome[part] == FOOLED, own > allowed, (outcome[part] == RESISTED) & (own <= eps))

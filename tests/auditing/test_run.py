@@ -175,6 +175,27 @@ def test_probabilities_are_undone(norm, plain, data, digits_network):
     assert any("probabilities" in note for note in soft.record["trust"]["notes"])
 
 
+class Dimmed(nn.Module):
+    """The network on darker images, the images that it is handed themselves darkened if `in_place`."""
+
+    def __init__(self, body: nn.Module, in_place: bool) -> None:
+        super().__init__()
+        self.body, self.in_place = body, in_place
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x.mul_(0.9) if self.in_place else x * 0.9)
+
+
+def test_a_model_that_changes_its_images_in_place_is_run_on_copies(data, digits_network):
+    few = data[0][:20], data[1][:20]
+    kept = few[0].clone()
+    one, other = (audit(Dimmed(digits_network, in_place), few) for in_place in (False, True))
+    for name in ("outcome", "clean_prediction", "distance_linf", "forwards", "backwards"):
+        assert column(one, name).tolist() == column(other, name).tolist(), name
+    assert torch.equal(few[0], kept)
+
+
 def nan_everywhere(z: Tensor) -> Tensor:
     return z * torch.nan
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ def test_json_is_the_record_and_nothing_else_whatever_the_model_prints(foolscope
     assert said.code == 0
     assert json.loads(said.out) == json.loads((tmp_path / "out" / "audit.json").read_text())
     assert "hello from forward" not in said.out
-    assert any("hello from forward" in line for line in said.lines)
+    for hello in ("hello from forward", "hello from below"):
+        assert any(hello in line for line in said.lines)
 
 
 def test_the_verdict_and_the_exit_code_of_fail_under(call: Callable, tmp_path: Path) -> None:
@@ -61,9 +62,26 @@ def test_standard_output_that_is_closed(place: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_reader_that_has_gone(place: Path) -> None:
-    done = subprocess.run(f"{SCRIPT} data | true", shell=True, stderr=subprocess.PIPE, text=True, cwd=place)
-    assert done.stderr == ""
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """A pipe that is not read."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("arguments", [("data",), ("data", "--json"), ("--help",)])
+def test_a_reader_that_has_gone(foolscope: Callable, nobody: int, arguments: tuple[str, ...]) -> None:
+    said = foolscope(*arguments, stdout=nobody)
+    assert (said.code, said.lines) == (0, [])
+
+
+def test_a_reader_that_has_gone_changes_no_exit_code(foolscope: Callable, nobody: int, tmp_path: Path) -> None:
+    for share, code in (("1", 1), ("0", 0)):
+        assert foolscope(*QUICK, "--out", tmp_path, "--fail-under", share, stdout=nobody).code == code
+    assert foolscope("verify", tmp_path, *QUICK[1:3], stdout=nobody).code == 0
+    assert foolscope("verify", tmp_path, "net.py:other", QUICK[2], stdout=nobody).code == 1
 
 
 def test_files_that_cannot_be_written(place: Path, tmp_path: Path) -> None:

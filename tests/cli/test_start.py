@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -75,6 +76,14 @@ def test_listings_as_a_table(call: Callable, command: str) -> None:
     said, rows = call(command), json.loads(call(command, "--json").out)[command]
     assert said.code == 0
     assert all(row["name"] in said.out for row in rows)
+
+
+def test_listings_on_a_terminal_that_knows_no_accents() -> None:
+    ascii_only = os.environ | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = subprocess.run([SCRIPT, "attacks"], capture_output=True, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+    assert b"\\xe0" in done.stdout  # a name in a source
 
 
 def test_what_the_interface_promises_of_an_attack_is_listed(call: Callable) -> None:

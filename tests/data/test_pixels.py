@@ -73,6 +73,13 @@ def test_values_are_checked(value, bounds, line):
         deliver(images, np.array([3, 7]), (1, 2, 2), bounds)
 
 
+def test_rounding_just_outside_is_moved_to_the_bounds():
+    images = [np.array([[[-3e-8, 0.5], [1.0000001, 1.0]]], np.float32)]
+    assert deliver(images, np.array([0]), (1, 2, 2), (0, 1)).flatten().tolist() == [0.0, 0.5, 1.0, 1.0]
+    with pytest.raises(InputError, match="at image 0, got '1.0001'"):
+        deliver([images[0] + np.float32(1e-4)], np.array([0]), (1, 2, 2), (0, 1))
+
+
 def test_wider_bounds_admit_what_lies_between_them():
     assert deliver([np.full((1, 1, 1), -1.0)], np.array([0]), (1, 1, 1), (-1, 1)).item() == -1
     assert deliver([np.full((1, 1, 1), 300.0)], np.array([0]), (1, 1, 1), None).item() == 300

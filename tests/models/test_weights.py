@@ -215,3 +215,5 @@ def test_the_fingerprint_sees_names_shapes_dtypes_order_and_every_bit() -> None:
     others = [of(c=a, b=b), of(a=a.view(2, 2), b=b), of(a=a.int(), b=b), of(b=b, a=a), of(a=flipped, b=b), of(a=a)]
     assert len({base, *others}) == 7
     assert of(a=torch.tensor(1.0), b=torch.zeros(0), c=torch.ones(1, dtype=torch.bfloat16)) != base
+    with pytest.raises(InputError, match="^MODEL: .*a on the device meta"):
+        of(a=torch.zeros(1, device="meta"))

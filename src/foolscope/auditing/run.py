@@ -24,7 +24,7 @@ from foolscope.files import Columns, read_samples, sample_columns, write_adversa
 from foolscope.intervals import wilson
 from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
-from foolscope.store import Store, open_store, replacing, write_json
+from foolscope.store import Store, open_store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
 
 if TYPE_CHECKING:
@@ -143,30 +143,30 @@ def run_audit(
             explanations = explain_audit(case, ledger)
         else:
             checks, tiles, explanations = (_incomplete(ledger, len(steps)),), (), {}
-    columns = sample_columns(case, ledger)
-    record = {
-        "schema": SCHEMA,
-        "foolscope": __version__,
-        "command": command,
-        "environment": environment(),
-        "model": {
-            "name": subject.name,
-            "parameters": subject.parameters,
-            "sha256": subject.sha256,
-            "classes": int(ledger.logits.shape[1]),
-        },
-        "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
-        **common,
-        "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
-        "n": len(data),
-        "device": str(subject.device),
-        "threads": torch.get_num_threads(),
-        "complete": complete,
-        **_numbers(case, ledger),
-        "trust": _trust(case, ledger, checks, run.probabilities),
-        "notes": [*dict.fromkeys(run.notes), *REMARKS.get(effort, ())],
-    }
-    return _write(store, case, ledger, record, columns, tiles, explanations)
+        columns = sample_columns(case, ledger)
+        record = {
+            "schema": SCHEMA,
+            "foolscope": __version__,
+            "command": command,
+            "environment": environment(),
+            "model": {
+                "name": subject.name,
+                "parameters": subject.parameters,
+                "sha256": subject.sha256,
+                "classes": int(ledger.logits.shape[1]),
+            },
+            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **common,
+            "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
+            "n": len(data),
+            "device": str(subject.device),
+            "threads": torch.get_num_threads(),
+            "complete": complete,
+            **_numbers(case, ledger),
+            "trust": _trust(case, ledger, checks, run.probabilities),
+            "notes": [*dict.fromkeys(run.notes), *REMARKS.get(effort, ())],
+        }
+        return _write(store, case, ledger, record, columns, tiles, explanations)
 
 
 def _incomplete(ledger: Ledger, steps: int) -> Check:
@@ -241,8 +241,8 @@ def _write(
 
     write_samples(store.folder / "samples.parquet", columns)
     write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
-    with replacing(store.folder / "report.html") as path:
-        path.write_text(render_audit(record, columns, case.data.classes, tiles, explanations))
+    page = render_audit(record, columns, case.data.classes, tiles, explanations)
+    write_text(store.folder / "report.html", page)
     if explanations:
         write_json(store.folder / "explain.json", explanations)
     write_json(store.folder / "audit.json", record)

@@ -5,6 +5,7 @@ Over 400 lines: every command's arguments and help stand here, beside the exit c
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -59,16 +60,17 @@ def audit(as_json: bool, fail_under: float | None, bounds: Any, **options: Any) 
     Example: foolscope audit net.py:build mnist --weights net.safetensors --eps 0.3 --samples 1000
     """
     from foolscope import api
-    from foolscope.cli.printing import print_json, print_verdict, showing
+    from foolscope.cli.printing import print_json, print_verdict, read_or_not, showing
 
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise InputError("--fail-under", "a share between 0 and 1", fail_under)
     with showing() as progress:
         result = api.audit(bounds=_box(bounds), command=_command(), progress=progress, **options)
-    if as_json:
-        print_json(result.record)
-    else:
-        print_verdict(result)
+    with read_or_not():
+        if as_json:
+            print_json(result.record)
+        else:
+            print_verdict(result)
     return BELOW if fail_under is not None and result.robust_accuracy < fail_under else DONE
 
 
@@ -139,7 +141,7 @@ def verify(as_json: bool, **options: Any) -> int:
     Example: foolscope verify foolscope-audit digits_cnn digits
     """
     from foolscope import api
-    from foolscope.cli.printing import print_json, print_table, showing
+    from foolscope.cli.printing import print_json, print_table, read_or_not, showing
 
     given = {name: value for name, value in options.items() if value is not None}
     if "bounds" in given:
@@ -147,10 +149,11 @@ def verify(as_json: bool, **options: Any) -> int:
     with showing() as progress:
         claims = api.verify(progress=progress, **given)
     rows = [{"claim": claim.claim, "checked": claim.checked, "failed": claim.failed} for claim in claims]
-    if as_json:
-        print_json({"holds": not any(claim.failed for claim in claims), "claims": rows})
-    else:
-        print_table(rows)
+    with read_or_not():
+        if as_json:
+            print_json({"holds": not any(claim.failed for claim in claims), "claims": rows})
+        else:
+            print_table(rows)
     return BELOW if any(claim.failed for claim in claims) else DONE
 
 
@@ -356,6 +359,9 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (closed by whoever called us; open to the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a letter is no reason to stop
     keep_freed_memory()
     try:
         code = cli.main(standalone_mode=False)
@@ -373,9 +379,12 @@ def main() -> None:
         code = _say(
             "interrupted; finished pieces are kept, and the same command goes on from there", INTERRUPTED, debug
         )
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click's and rich's word for the former
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
         code = DONE
+    except MemoryError as error:
+        less = "enough memory (fewer --samples, a smaller --batch-size, --resize or model)"
+        code = _say(f"memory: expected {less}, got {error or 'too little'}", BAD_INPUT, debug)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _say(

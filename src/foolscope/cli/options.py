@@ -42,7 +42,7 @@ def _bounds(argument: str, text: str) -> tuple[float, float] | str:
     if text.lower() == "none":
         return "none"
     values = numbers(argument, text)
-    if len(values) != 2 or not values[0] < values[1]:
+    if len(values) != 2 or not -3.4e38 < values[0] < values[1] < 3.4e38:  # what float32 holds
         raise InputError(argument, "two rising numbers such as 0,1, or none", text)
     return values[0], values[1]
 

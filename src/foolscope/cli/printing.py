@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ def showing() -> Iterator[Progress]:
     tasks: dict[str, Any] = {}
     bars = Progress(*columns, console=Console(stderr=True))
     with ExitStack() as stack:
+        stack.enter_context(_descriptor_redirected())
         stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(_one_line_warnings())
 
@@ -57,6 +59,22 @@ def showing() -> Iterator[Progress]:
 
 
 @contextmanager
+def _descriptor_redirected() -> Iterator[None]:
+    """Standard output goes to standard error for what does not write through Python too: a library in C, a child process."""
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of them is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
 def _one_line_warnings() -> Iterator[None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         click.echo(f"foolscope: warning: {' '.join(str(message).split())}", err=True)
@@ -64,6 +82,16 @@ def _one_line_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def read_or_not() -> Iterator[None]:
+    """Around results on standard output: who reads them may go before their end (`| head -1`), which changes no exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich's word for the former
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What a stranger's bytes may be opened as. Pillow knows more, EPS among them, which it hands to Ghostscript to run."""
 
+DUST = 1e-6
+"""How far outside the bounds, in widths of the box, a value is taken for rounding of the user's own and moved inside."""
+
 GREY = {"1", "L", "LA"}
 COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
@@ -116,10 +119,10 @@ def deliver(
         images: b arrays; uint8 is divided by 255, anything else is cast.
         positions: (b,) names the images in errors.
         shape: (C, H, W) that each must have.
-        bounds: (lowest, highest) accepted value, None for any finite one.
+        bounds: (lowest, highest) value, None for any finite one; what rounding left just outside is moved to it.
 
     Raises:
-        InputError: an image of another shape, with a NaN or an infinity, or with a value outside the bounds.
+        InputError: an image of another shape, with a NaN or an infinity, or with a value outside the bounds by more than `DUST`.
     """
     import torch
 
@@ -140,8 +143,11 @@ def deliver(
         batch.div_(255)
     lowest, highest = (bound.item() for bound in torch.aminmax(batch))
     lo, hi = bounds if bounds is not None else (-3.4e38, 3.4e38)
-    if not (lo <= lowest and highest <= hi):  # written so that NaN fails too
+    dust = 0.0 if bounds is None else DUST * (hi - lo)
+    if not (lo - dust <= lowest and highest <= hi + dust):  # written so that NaN fails too
         _refuse(batch, positions, bounds)
+    if lowest < lo or highest > hi:
+        batch.clamp_(lo, hi)
     return batch
 
 
@@ -152,7 +158,8 @@ def _refuse(batch: torch.Tensor, positions: Array, bounds: tuple[float, float] |
     wrong = ~torch.isfinite(flat)
     expected = "finite numbers"
     if not wrong.any() and bounds is not None:
-        wrong = (flat < bounds[0]) | (flat > bounds[1])
+        dust = DUST * (bounds[1] - bounds[0])
+        wrong = (flat < bounds[0] - dust) | (flat > bounds[1] + dust)
         expected = f"values in [{bounds[0]:g}, {bounds[1]:g}] (--bounds)"
     row, column = divmod(int(wrong.flatten().int().argmax()), flat.shape[1])
     raise InputError("images", f"{expected} at image {positions[row]}", f"{flat[row, column].item():.6g}")

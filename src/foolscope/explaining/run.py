@@ -17,7 +17,7 @@ from foolscope.explaining._table import EXPLANATIONS
 from foolscope.explaining.explanation import Explanation, unsaid
 from foolscope.explaining.scene import OutOfTime, Scene
 from foolscope.ledger import Case, Ledger, Progress
-from foolscope.store import open_store, replacing, write_json
+from foolscope.store import open_store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
 
 if TYPE_CHECKING:
@@ -96,35 +96,34 @@ def run_explanations(
         progress=progress,
     ) as run:
         record, complete = _explained(Scene(run.case, run.ledger, run.correct, effort), slugs)
-    notes = tuple(dict.fromkeys(run.notes))
-    facts = {
-        "foolscope": __version__,
-        "command": command,
-        "environment": environment(),
-        "model": {
-            "name": subject.name,
-            "parameters": subject.parameters,
-            "sha256": subject.sha256,
-            "classes": int(run.ledger.logits.shape[1]),
-        },
-        "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
-        **common,
-        "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
-        "n": len(data),
-        "correct": len(run.correct),
-        "device": str(subject.device),
-        "threads": torch.get_num_threads(),
-        "complete": complete,
-        "seconds": store.seconds(),
-        "notes": list(notes),
-    }
-    from foolscope.report.explanations import render_explanations
+        notes = tuple(dict.fromkeys(run.notes))
+        facts = {
+            "foolscope": __version__,
+            "command": command,
+            "environment": environment(),
+            "model": {
+                "name": subject.name,
+                "parameters": subject.parameters,
+                "sha256": subject.sha256,
+                "classes": int(run.ledger.logits.shape[1]),
+            },
+            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **common,
+            "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
+            "n": len(data),
+            "correct": len(run.correct),
+            "device": str(subject.device),
+            "threads": torch.get_num_threads(),
+            "complete": complete,
+            "seconds": store.seconds(),
+            "notes": list(notes),
+        }
+        from foolscope.report.explanations import render_explanations
 
-    with replacing(store.folder / PAGE) as path:
-        path.write_text(render_explanations(record, facts))
-    write_json(store.folder / RECORD, record)
-    if complete:
-        store.finish()
+        write_text(store.folder / PAGE, render_explanations(record, facts))
+        write_json(store.folder / RECORD, record)
+        if complete:
+            store.finish()
     return Explained(record, store.folder, notes)
 
 

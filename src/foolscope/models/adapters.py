@@ -59,10 +59,23 @@ class Adapted(nn.Module):
         return logits_of(self.module(inputs if self.normalise is None else self.normalise(inputs)))
 
 
+class CopiedInputs(nn.Module):
+    """A model that changes its images in place (`x.sub_(mean)`, `nn.ReLU(inplace=True)`), run on a copy of them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images `(b, C, H, W)` to logits `(b, classes)`."""
+        logits: Tensor = self.module(inputs.clone())
+        return logits
+
+
 def core(module: nn.Module) -> nn.Module:
     """The user's own module inside the adapters that we put around it."""
-    while isinstance(module, Adapted | LogProbabilities):
-        module = module.module if isinstance(module, Adapted) else module.model
+    while isinstance(module, Adapted | CopiedInputs | LogProbabilities):
+        module = module.model if isinstance(module, LogProbabilities) else module.module
     return module
 
 

@@ -97,8 +97,9 @@ def load_model(
         module = wrap(module, mean=mean, std=std)
     elif source.adapt:
         module = wrap(module, mean=source.mean, std=source.std)
+    sha256 = fingerprint(module)
     module = module.eval().to(place)
-    return LoadedModel(module, text, parameters, fingerprint(module), notes, source.shape, source.classes)
+    return LoadedModel(module, text, parameters, sha256, notes, source.shape, source.classes)
 
 
 def checked_device(text: str) -> torch.device:

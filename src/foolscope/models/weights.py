@@ -158,6 +158,9 @@ def fingerprint(module: nn.Module) -> str:
 
     An adapter that `wrap` put around a module adds its normalisation after the module's own entries, and nothing else.
 
+    Raises:
+        InputError: if an entry is on the device `meta`, where tensors hold no numbers.
+
     Example:
         >>> fingerprint(nn.Flatten()) == hashlib.sha256().hexdigest()
         True
@@ -170,6 +173,8 @@ def fingerprint(module: nn.Module) -> str:
         if not isinstance(value, Tensor):
             digest.update(f"{name} {type(value).__name__}\n".encode())
             continue
+        if value.is_meta:
+            raise InputError("MODEL", "weights that hold numbers", f"{name} on the device meta")
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

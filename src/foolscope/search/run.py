@@ -140,13 +140,13 @@ def random_architectures(
     with tempfile.TemporaryDirectory() as scratch:
         store = open_store(out or Path(scratch) / "search", settings, overwrite=overwrite)
         if not (store.resumed and (store.folder / TABLE).is_file()):
-            store.begin()
-            members = torch.arange(count).split(together)  # type: ignore[no-untyped-call]
-            drawn = draw_architectures(len(members), seed, widest=widest, channels=channels)
-            stacks = list(zip(drawn, members, strict=True))
-            rows = _stacks(store, images, tested, stacks, schedule, bounds, seed, device, progress)
-            write_samples(store.folder / TABLE, rows)
-            store.finish()
+            with store.begin():
+                members = torch.arange(count).split(together)  # type: ignore[no-untyped-call]
+                drawn = draw_architectures(len(members), seed, widest=widest, channels=channels)
+                stacks = list(zip(drawn, members, strict=True))
+                rows = _stacks(store, images, tested, stacks, schedule, bounds, seed, device, progress)
+                write_samples(store.folder / TABLE, rows)
+                store.finish()
         return Search(_table(store.folder / TABLE), store.folder if out else None)
 
 

@@ -17,7 +17,7 @@ from foolscope.environment import environment
 from foolscope.models.adapters import Adapted, core
 from foolscope.models.weights import fingerprint as weights_fingerprint
 from foolscope.models.weights import fit, read_state
-from foolscope.store import Store, replacing, write_json
+from foolscope.store import Store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject
 from foolscope.training.checkpoint import Position
 from foolscope.training.loop import Plan
@@ -85,8 +85,7 @@ def write_run(
     if keep:
         from foolscope.report.training import render_training
 
-        with replacing(store.folder / "report.html") as path:
-            path.write_text(render_training(record))
+        write_text(store.folder / "report.html", render_training(record))
         write_history(store.folder / "history.parquet", at.history)
         write_json(store.folder / "train.json", record)
         if record["complete"]:

@@ -230,7 +230,7 @@ def train(
             bounds=bounds,
             seed=seed,
         )
-        store.begin()
+        stack.enter_context(store.begin())
         log = board(store.folder / "tensorboard") if out is not None else _unheard
 
         def tell(epoch: Epoch) -> None:

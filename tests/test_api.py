@@ -100,10 +100,15 @@ def test_the_note_that_the_model_was_in_train_mode(model: nn.Module, digits_data
 
 
 def test_without_out_no_files_stay(
-    model: nn.Module, digits_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: nn.Module,
+    digits_data: Data,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("torch")))  # torch makes it on first use
     audit = foolscope.audit(model, digits_data, **QUICK)
     evaluation = foolscope.evaluate(model, digits_data, eps=0.1, samples=40)
     assert os.listdir(tmp_path) == []

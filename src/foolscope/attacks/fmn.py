@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from foolscope import rng
 from foolscope.attacks._best import room
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_count, checked_norm, rivals, stride
+from foolscope.attacks._step import checked_box, checked_count, checked_norm, rivals, stride
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
 
-NORMS = ("linf", "l2", "l1")
+NORMS = ("linf", "l2", "l1", "l0")
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an iterate aims, so that rounding does not leave it just inside
 GROWTH = 1.1, 10.0  # the least and the largest growth, a step, of a ball in which nothing was found yet
 CYCLE = 125  # steps of some runs from the image and some from afar, about
@@ -70,8 +70,9 @@ WAYS = {
     "linf": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(1.0, 1.0, 0.01, 1.0, 0.01, memory=0.75)),
     "l2": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(3.0, 3.0, 0.03, 0.6, 0.012, 1.5, 0.0, True)),
     "l1": (Way(0, 1.0, 0.01, 0.2, 0.004, 1.0, 0.75), Way(20.0, 1.0, 0.01, 0.6, 0.012, 1.0, 0.75)),
+    "l0": (Way(0, 3.0, 0.3, 0.4, 0.02, 1.0, 0.75), Way(20.0, 3.0, 0.3, 1.0, 0.02, 1.0, 0.75)),
 }
-CYCLES = {"linf": Cycle(0.42, 3, 3), "l2": Cycle(0.4, 2, 2), "l1": Cycle(0.35, 1, 1)}
+CYCLES = {"linf": Cycle(0.42, 3, 3), "l2": Cycle(0.4, 2, 2), "l1": Cycle(0.35, 1, 1), "l0": Cycle(0.35, 1, 1)}
 
 
 def fmn(
@@ -99,7 +100,7 @@ def fmn(
         inputs: `(b, ...)`, in the box.
         labels: `(b,)`.
         targets: `(b,)`; fooled then means classified as the target.
-        norm: linf, l2 or l1.
+        norm: linf, l2, l1 or l0.
         steps: gradient steps, all runs together.
         step_size: a factor of all steps.
         gamma: the first relative change of the radius.
@@ -127,6 +128,7 @@ def fmn(
     if not 0 < gamma < 1:
         raise InputError("gamma", "a number between 0 and 1", gamma)
     with attacked(model, inputs, labels, targets) as oracle:
+        checked_box(oracle, row)
         result = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
@@ -245,7 +247,8 @@ def _farther(
     g, at, short, far = some if len(missed) == len(eps) else (t[missed] for t in some)
     slope = norm.dual(g)
     reach = ((g * at).flatten(1).sum(1) - OVERSHOOT * short) / torch.where(slope > 0, slope, 1)
-    return eps.index_copy(0, missed, reach.minimum(GROWTH[1] * far).maximum(GROWTH[0] * far))
+    least = far + 1 if norm.name == "l0" else GROWTH[0] * far  # l0 counts whole components
+    return eps.index_copy(0, missed, reach.minimum(GROWTH[1] * far).maximum(least))
 
 
 def _direction(gradient: Tensor, mean: Tensor, way: Way) -> Tensor:
@@ -271,6 +274,8 @@ def _moved(
         return torch.minimum(torch.maximum(moved, -ball, out=moved), ball, out=moved)
     if norm.name == "l2":
         return norm.project(d + stride(norm, along, length * eps, d, lower, upper), eps, lower, upper)
-    scale = norm.dual(along)
+    scale = norm.dual(along)  # l0: the largest component, which crosses the box in one step
+    if norm.name == "l0":
+        return norm.project(d + along * (length / torch.where(scale > 0, scale, 1)).view(view), eps, lower, upper)
     reach = length * L1_STEP * eps / torch.where(scale > 0, scale, 1)
     return norm.project(d + along * reach.view(view), eps, lower, upper)

@@ -30,7 +30,7 @@ from foolscope.explaining.run import Explained, run_explanations
 from foolscope.explaining.scene import YARDSTICK
 from foolscope.explaining.transfer import TransferMatrix, transfer_matrix
 from foolscope.foreign import foreign_code, loaded_object
-from foolscope.given import Bounds, Data, checked_seed, data_of, fitting_subject, source_of
+from foolscope.given import Bounds, Data, checked_seed, data_of, fitting_subject, foreseen, name_of, source_of
 from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
@@ -101,8 +101,9 @@ def audit(
     radius = _checked(norm, eps, seed, batch_size)
     with ExitStack() as stack:
         images = data_of(data, samples, resize, crop, bounds)
-        checked_eps(norm, radius, images.shape, bounds)  # before a model is loaded or trained
-        folder = _folder(out, overwrite, stack)
+        common = {"norm": norm, "eps": checked_eps(norm, radius, images.shape, bounds), "effort": effort, "seed": seed}
+        # Before a model is loaded or trained.
+        folder = _folder(out, overwrite, stack, foreseen("audit", model, weights, images, bounds, **common))
         subject = fitting_subject(images, bounds, model, weights, mean, std, device, seed)
         return run_audit(
             subject,
@@ -174,16 +175,17 @@ def evaluate(
             given["eps"] = checked_eps(meant, radius, images.shape, bounds)
         bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
         rehearse(bound, images, bounds)
-        folder = _folder(out, overwrite, stack)
+        settled: dict[str, Any] = {"norm": norm, "eps": radius, "seed": seed}
+        settled = {key: bound.options.get(key, value) for key, value in settled.items()}
+        common = {"attack": bound.text, **settled}
+        folder = _folder(out, overwrite, stack, foreseen("attack", model, weights, images, bounds, **common))
         subject = fitting_subject(images, bounds, model, weights, mean, std, device, seed)
         return run_evaluation(
             subject,
             images,
             bound,
             out=folder,
-            norm=bound.options.get("norm", norm),
-            eps=bound.options.get("eps", radius),
-            seed=bound.options.get("seed", seed),
+            **settled,
             batch_size=batch_size,
             bounds=bounds,
             overwrite=overwrite,
@@ -242,8 +244,9 @@ def explain(
     radius = _checked(norm, eps, seed, batch_size)
     with ExitStack() as stack:
         images = data_of(data, samples, resize, crop, bounds)
-        checked_eps(norm, radius, images.shape, bounds)
-        folder = _folder(out, overwrite, stack)
+        common = {"norm": norm, "eps": checked_eps(norm, radius, images.shape, bounds), "effort": effort, "seed": seed}
+        known = foreseen("explain", model, weights, images, bounds, **common, only=slugs)
+        folder = _folder(out, overwrite, stack, known)
         subject = fitting_subject(images, bounds, model, weights, mean, std, device, seed)
         return run_explanations(
             subject,
@@ -417,7 +420,7 @@ def train(
     if audit == "none" or not trained.record["complete"] or images is None:
         return trained, None
     radius = trained.record["probe_eps"]
-    name = model if isinstance(model, str) else type(model).__name__
+    name = name_of(model)
     if trained.folder is not None:
         name = f"{name} --weights best.safetensors"
     parameters, sha256 = trained.record["model"]["parameters"], trained.record["weights"]["best"]
@@ -426,7 +429,7 @@ def train(
         result = run_audit(
             Subject(trained.module, name, parameters, sha256),
             images,
-            out=_folder(None if out is None else Path(out) / "audit", True, stack),
+            out=_folder(None if out is None else Path(out) / "audit", True, stack, {}),
             norm=trained.record["probe_norm"] or norm,
             eps=radius,
             eps_text=eps if isinstance(eps, str) and number("--eps", eps) == radius else None,
@@ -479,7 +482,7 @@ def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound
     return bind(text, guarded, **given)
 
 
-def _folder(out: str | Path | None, overwrite: bool, stack: ExitStack) -> Path:
+def _folder(out: str | Path | None, overwrite: bool, stack: ExitStack, known: Mapping[str, Any]) -> Path:
     if out is None:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foolscope-")))
-    return checked_folder(out, overwrite=overwrite)
+    return checked_folder(out, known, overwrite=overwrite)

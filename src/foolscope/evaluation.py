@@ -99,7 +99,7 @@ def run_evaluation(
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"attack": attack.text, "norm": norm, "eps": radius, "seed": seed, "batch_size": size, "bounds": box}
-    settings = settings_of(subject, data, data_sha256, **common, attack_sha256=attack_sha256)
+    settings = settings_of("attack", subject, data, data_sha256, **common, attack_sha256=attack_sha256)
     store = open_store(out, settings, overwrite=overwrite)
     finished = read_evaluation(store.folder) if store.resumed else None
     if finished is not None and finished.record["complete"]:

@@ -59,6 +59,13 @@ def data_of(
     return from_loader(data, bounds=bounds, samples=samples)
 
 
+def name_of(model: str | nn.Module, weights: str | None = None) -> str:
+    """A model as the user named it."""
+    if isinstance(model, str):
+        return f"{model} --weights {Path(weights).name}" if weights else model
+    return type(model).__name__
+
+
 def subject_of(
     model: str | nn.Module,
     weights: str | None = None,
@@ -72,14 +79,28 @@ def subject_of(
     if isinstance(model, str):
         place = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load_model(model, weights=weights, mean=mean, std=std, device=place, seed=seed, untrained=untrained)
-        name = f"{loaded.name} --weights {Path(weights).name}" if weights else loaded.name
         source = source_of(model)
-        return Subject(loaded.module, name, loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source)
+        return Subject(
+            loaded.module, name_of(model, weights), loaded.parameters, loaded.sha256, loaded.notes, loaded.shape, source
+        )
     if not isinstance(model, nn.Module):
         raise InputError("MODEL", "a torch.nn.Module or a MODEL text", f"a {type(model).__name__}")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     adapted = wrap(model, mean=mean, std=std)
-    return Subject(adapted, type(model).__name__, parameters, fingerprint(adapted))
+    return Subject(adapted, name_of(model), parameters, fingerprint(adapted))
+
+
+def foreseen(
+    run: str, model: str | nn.Module, weights: str | None, images: DataSet, bounds: Bounds, **rest: Any
+) -> dict[str, Any]:
+    """Of what makes a run this run (`settings_of`), as much as is known before the model is loaded or trained."""
+    return {
+        "run": run,
+        "model": {"name": name_of(model, weights)},
+        "data": {"name": images.name, "n": len(images)},
+        "bounds": bounds,
+        **rest,
+    }
 
 
 def fitting_subject(

@@ -182,26 +182,31 @@ def open_store(out: str | Path, settings: Mapping[str, Any], *, overwrite: bool 
     Raises:
         InputError: `out` is a file, can't be written, or holds another run or somebody else's files.
     """
-    folder = checked_folder(out, overwrite=overwrite)
     settings = json.loads(json.dumps(settings))
-    before = _settings(folder)
-    if before is not None and before != settings and not overwrite:
-        changed = next(key for key in {**settings, **before} if settings.get(key) != before.get(key))
-        came = f"{folder} with another run ({changed}: {before.get(changed)!r}, now {settings.get(changed)!r})"
-        raise InputError("--out", "an empty folder, the same run, or --overwrite", came)
-    return Store(folder, settings)
+    gone = dict.fromkeys(_settings(Path(out)) or ())  # settings that this run lacks differ too
+    return Store(checked_folder(out, {**gone, **settings}, overwrite=overwrite), settings)
 
 
-def checked_folder(out: str | Path, *, overwrite: bool = False) -> Path:
-    """The folder `out`, if some run could be written there; asked before time is spent on one.
+def checked_folder(out: str | Path, known: Mapping[str, Any], *, overwrite: bool = False) -> Path:
+    """The folder `out`, if a run could be written there; asked before time is spent on one.
+
+    Args:
+        out: the folder.
+        known: as many of the run's settings as are known by now.
+        overwrite: as for `open_store`.
 
     Raises:
-        InputError: `out` is a file, can't be written, or holds somebody else's files.
+        InputError: `out` is a file, can't be written, or holds another run or somebody else's files.
     """
     if not str(out):  # Path would take it for the working folder
         raise InputError("--out", "a folder", "")
     folder = Path(out)
-    if _settings(folder) is not None:  # a finished run may be read where nothing can be written
+    before = _settings(folder)
+    if before is not None:  # a finished run may be read where nothing can be written
+        changed = None if overwrite else next(_changes(before, json.loads(json.dumps(known))), None)
+        if changed is not None:
+            came = f"{folder} with another run ({changed})"
+            raise InputError("--out", "an empty folder, the same run, or --overwrite", came)
         return folder
     writable("--out", folder)
     if (folder / WORK).exists():  # pieces go there, and what lies there goes when a run is done
@@ -209,6 +214,16 @@ def checked_folder(out: str | Path, *, overwrite: bool = False) -> Path:
     if folder.is_dir() and not overwrite and set(folder.iterdir()) - set(_stale(folder)):
         raise InputError("--out", "an empty folder, the same run, or --overwrite", f"{folder}, which holds other files")
     return folder
+
+
+def _changes(before: Mapping[str, Any], known: Mapping[str, Any], of: str = "") -> Iterator[str]:
+    """Which of these settings are not as they were, in words."""
+    for key, now in known.items():
+        was = before.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _changes(was, now, f"{of}{key} ")
+        elif was != now:
+            yield f"{of}{key}: {was!r}, now {now!r}"
 
 
 def writable(option: str, folder: Path) -> None:

@@ -114,11 +114,12 @@ def checked_batch_size(batch_size: int | None, shape: Sequence[int], device: tor
     return int(min(1024, max(8, 2 ** int(np.log2(max(1.0, budget / max(1, math.prod(shape))))))))
 
 
-def settings_of(subject: Subject, data: DataSet, data_sha256: str, **rest: Any) -> dict[str, Any]:
-    """What makes a run this run."""
+def settings_of(run: str, subject: Subject, data: DataSet, data_sha256: str, **rest: Any) -> dict[str, Any]:
+    """What makes a run this run; `run` is the command."""
     return {
         "schema": SCHEMA,
         "foolscope": __version__,
+        "run": run,
         "model": {"name": subject.name, "sha256": subject.sha256, "source": subject.source},
         "data": {"name": data.name, "sha256": data_sha256, "n": len(data)},
         "device": str(subject.device),

@@ -428,6 +428,28 @@ def test_data_and_options_of_an_attack_too(
     assert not trained
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("explain", "--eps", "0.2"), "eps: 0.1, now 0.2"),
+        (("explain", "--eps", "0.1", "--only", "linearity"), "only: ['logit_gaps'], now ['linearity']"),
+        (("explain", "--eps", "0.1", "--samples", "30"), "data n: 20, now 30"),
+        (("audit", "--eps", "0.1"), "run: 'explain', now 'audit'"),
+        (("attack", "--eps", "0.1", "--attack", "pgd"), "run: 'explain', now 'attack'"),
+    ],
+)
+def test_another_run_in_out_too(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], words: str
+) -> None:
+    options = ("--samples", "20", "--out", tmp_path / "out")
+    assert call("explain", "digits_cnn", "digits", "--eps", "0.1", "--only", "logit_gaps", *options).code == 0
+    trained = []
+    monkeypatch.setattr("foolscope.models.digits._train", trained.append)
+    only = ("--only", "logit_gaps") if command[0] == "explain" else ()
+    refused(call(command[0], "digits_cnn", "digits", *options, *only, *command[1:]), "--out", "another run", words)
+    assert not trained
+
+
 # Verification of what is no audit.
 
 

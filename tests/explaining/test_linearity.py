@@ -54,6 +54,23 @@ def test_a_fold_is_one_more_piece():
     assert (seen["r2_far"] < 0.9).all()
 
 
+def test_only_the_logits_nearest_to_the_largest_are_kept():
+    model = nn.Linear(1, 300)
+    with torch.no_grad():
+        model.weight.copy_(torch.linspace(-1, 1, 300)[:, None])
+        model.bias.copy_(-torch.linspace(-2, 2, 300).square() - 100 * (torch.arange(300) % 2))
+    x = torch.full((4, 1), 0.5)
+    oracle = Oracle(model.requires_grad_(False), x, model(x).argmax(1), bounds=None)
+    seen = along(oracle, 0.1)
+    assert seen["logits"].shape == (4, 33, 5)
+    assert (seen["classes"] % 2 == 0).all()
+    every = model(x[:, None] + torch.linspace(-0.8, 0.8, 33)[:, None]).amax(
+        2
+    )  # of all 300 classes, on either way along the ray
+    largest = seen["logits"].amax(2)
+    assert torch.allclose(largest, every) or torch.allclose(largest, every.flip(1))
+
+
 def test_r_squared_pools_the_curves():
     t = torch.linspace(0, 1, 11)
     rough = torch.stack([t, (t * 20).sin()], 1)[None]

@@ -13,6 +13,7 @@ import pytest
 
 from foolscope.report import render_audit
 from foolscope.report.charts import curve_points
+from foolscope.report.explanations import loss_geometry
 from foolscope.report.explanations.style import axis, layered, lines
 from foolscope.report.lines import lines_chart
 from foolscope.report.render import render_page
@@ -163,7 +164,7 @@ def test_a_phone_never_scrolls_sideways(show, made):
 
 
 @pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("made", ["lines", "dashed"])
+@pytest.mark.parametrize("made", ["lines", "dashed", "rule"])
 def test_no_legend_and_no_title_of_a_chart_is_cut_off(browser, tmp_path, width, made):
     names = [f"validation images, {kind}" for kind in ("clean", "single step", "probe", "probe again")]
     rows = [{"x": k, "y": k, "text": "", "series": name, "name": name, "line": style}
@@ -171,6 +172,11 @@ def test_no_legend_and_no_title_of_a_chart_is_cut_off(browser, tmp_path, width, 
     title = "distance along the direction of the gradient's sign (largest change of a pixel value)"
     if made == "lines":
         spec = lines_chart(rows, x=title, y="error", series=names)
+    elif made == "rule":  # near the right edge
+        names = list(loss_geometry.NAMES.values())
+        series = {"odds": [0.5, 3.0, 17.0], "state": [0, 0, 1], "states": list(loss_geometry.NAMES)}
+        gaps = {"precision": "float32", "gaps": {"own": 16.6, "every": 104.0}}
+        spec = loss_geometry.chart({"series": series | gaps})
     else:
         spec = layered(lines(rows, axis("x", title), axis("y", title), names=names, dash="line"))
     file: Path = tmp_path / "chart.html"

@@ -107,7 +107,7 @@ def run_audit(
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"norm": norm, "eps": radius, "effort": effort, "seed": seed, "batch_size": size, "bounds": box}
-    store = open_store(out, settings_of(subject, data, data_sha256, **common), overwrite=overwrite)
+    store = open_store(out, settings_of("audit", subject, data, data_sha256, **common), overwrite=overwrite)
     finished = read_audit(store.folder) if store.resumed else None
     if finished is not None and finished.record["complete"]:
         return finished

@@ -20,7 +20,10 @@ from foolscope.oracle import Oracle
 POINTS = 33  # along the ray, an even number of intervals
 FOLDS = 8.0  # how far the ray goes, in eps
 PARTS = 7  # subsets of the inputs, each twice the one before
-SHOWN = 6  # images whose logits are drawn
+SHOWN, CURVES = (
+    6,
+    5,
+)  # images whose logits are kept, and how many of each: those that are the largest somewhere, or nearly
 SAME = 1e-3  # of the largest slope on the ray: a slope that differs by less is the same
 METHOD = (
     f"Goodfellow et al. 2015 (arXiv:1412.6572): the logits at x + e sign(grad J), J cross-entropy and the box left aside, at {POINTS} "
@@ -54,19 +57,23 @@ def along(oracle: Oracle, eps: float, points: int = POINTS) -> dict[str, Tensor]
     """Logits and slopes at `points` places from -8 eps to 8 eps along the sign of cross-entropy's gradient.
 
     Returns:
-        `r2_near` and `r2_far` `(b,)`, `pieces` `(b,)`, and the `logits` `(b, points, classes)`, in the precision of a picture.
+        `r2_near` and `r2_far` `(b,)`, `pieces` `(b,)`, and of the few `classes` `(b, k)` that come nearest to being the largest the
+        `logits` `(b, points, k)`, in the precision of a picture.
     """
     direction, steps = direction_of(oracle, "fgsm"), torch.linspace(-FOLDS * eps, FOLDS * eps, points).tolist()
     seen = [oracle.slope(oracle.inputs + step * direction, oracle.rows_all, direction) for step in steps]
     logits, slopes = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
     ahead = logits[:, points // 2 :].double()
     changed = (slopes.diff(dim=1).abs() > SAME * slopes.abs().amax((1, 2), keepdim=True)).any(2)
+    nearness = (logits - logits.amax(2, keepdim=True)).amax(1)
+    classes = nearness.topk(min(CURVES, logits.shape[2])).indices.sort(1).values
     fine = [oracle.logits(oracle.inputs + eps * k / 8 * direction, oracle.rows_all) for k in range(9)]
     return {
         "r2_near": r_squared(torch.stack(fine, 1).double()),
         "r2_far": r_squared(ahead),
         "pieces": changed.sum(1) + 1,
-        "logits": logits.float(),
+        "classes": classes,
+        "logits": logits.gather(2, classes[:, None].expand(-1, points, -1)).float(),
         "still": (direction == 0).flatten(1).all(1),
     }
 
@@ -132,6 +139,7 @@ def conclude(straight: Arrays, grown: Arrays, eps: float, components: int, seed:
         "pieces": float(np.median(straight["pieces"])),
         "intervals": int(straight["logits"].shape[1] - 1),
         "steps": listed(steps),
+        "classes": straight["classes"][:SHOWN].tolist(),
         "logits": [[listed(curve) for curve in image.T] for image in straight["logits"][:SHOWN]],
         "components": listed(parts_of(components)),
         "rise": {

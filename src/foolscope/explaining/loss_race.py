@@ -154,9 +154,9 @@ def _finding(footings: Mapping[str, Any], ratio: tuple[float, tuple[float, float
         return "No loss reached its target on any image."
     order = sorted(steps, key=steps.__getitem__)
     said = "With equal perturbation a step, the target is reached after " + ", ".join(
-        f"{steps[loss]:.0f} ({NAMES[loss]})" for loss in order
+        f"{steps[loss]:.0f} ({NAMES[loss]}, on {even[loss]['reached']} of {even[loss]['n']})" for loss in order
     )
-    said += " steps in the median. "
+    said += " steps, in the median of the images on which a loss reaches it. "
     if ratio:
         said += (
             f"CE-sign takes {ratio[0]:.2f} times as many as CE (95% interval {ratio[1][0]:.2f} to {ratio[1][1]:.2f}). "
@@ -164,7 +164,8 @@ def _finding(footings: Mapping[str, Any], ratio: tuple[float, tuple[float, float
     added = {loss: same[loss]["l2"]["median"] for loss in LOSSES if same[loss]["l2"]}
     if "ce" in added and "ce_sign" in added:
         times = added["ce_sign"] / added["ce"]
-        said += f"With an equal multiplier CE-sign's perturbation is {times:.1f} times CE's in l2 when it arrives. "
+        counts = f"{same['ce_sign']['reached']} images against {same['ce']['reached']}"
+        said += f"With an equal multiplier CE-sign's perturbation is {times:.1f} times CE's in l2 when it arrives ({counts}). "
     rise = {loss: _late_rise(even[loss]["trace"]["target_logit"]) for loss in ("ce", "logit")}
     if all(value is not None for value in rise.values()):
         said += (

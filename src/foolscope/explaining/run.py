@@ -78,7 +78,7 @@ def run_explanations(
     size = checked_batch_size(batch_size, data.shape, subject.device)
     box = list(bounds) if bounds else None
     common = {"norm": norm, "eps": radius, "effort": effort, "seed": seed, "batch_size": size, "bounds": box}
-    settings = settings_of(subject, data, data_sha256, **common, only=list(slugs))
+    settings = settings_of("explain", subject, data, data_sha256, **common, only=list(slugs))
     store = open_store(out, settings, overwrite=overwrite)
     finished = _read(store.folder) if store.resumed and not store.work.exists() else None
     if finished is not None:

@@ -31,16 +31,18 @@ def results_page(claims: Sequence[Claim], records: Sequence[Record]) -> str:
         f"{len(claims)} claims: {count[REPRODUCED]} reproduced, {count[NOT_REPRODUCED]} not reproduced, {count[NOT_RUN]} not run.",
         "Each has a rule that was stated before it was measured, and the verdict looks at nothing else. Where a document gives no number,",
         "the cell under *claimed* stays empty. An image that a network gets wrong without any attack is left alone and counts as an error;",
-        "intervals are 95 %. `small` is a stated, smaller version for two cores; what it changes stands under *Substituted*.",
+        "intervals are 95 %. `small` is a stated, smaller version for two cores; what it changes stands under *Substituted*. *Stated* is",
+        "what a claim was said to take, roughly, with networks not yet trained; *minutes* is the time by the clock that it took, with the",
+        "trainings behind it, whenever they took place; other work on the machine lengthens it.",
         "",
-        "| id | claim | verdict | n | scale |",
-        "| --- | --- | --- | ---: | --- |",
+        "| id | claim | verdict | n | scale | stated | minutes |",
+        "| --- | --- | --- | ---: | --- | --- | ---: |",
     ]
     for claim in claims:
         record = known.get(claim.id)
-        n, scale = (f"{record.n:,}" if record.n else "", record.scale) if record else ("", "")
+        verdict = WORDS[_verdict(claim, known)]
         lines.append(
-            f"| [{claim.id}](#{claim.id.lower()}) | {_cell(claim.title)} | {WORDS[_verdict(claim, known)]} | {n} | {scale} |"
+            f"| [{claim.id}](#{claim.id.lower()}) | {_cell(claim.title)} | {verdict} | {_effort(claim, record)} |"
         )
     for claim in claims:
         lines += [
@@ -159,6 +161,15 @@ def _sentence(text: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _effort(claim: Claim, record: Record | None) -> str:
+    """The overview's last cells: images, scale, stated cost and minutes; the last is empty for what has no numbers."""
+    if record is None:
+        return f" |  | {claim.cost['small']} | "
+    minutes = f"{record.seconds / 60:.1f}" if record.n else ""
+    n = f"{record.n:,}" if record.n else ""
+    return f"{n} | {record.scale} | {claim.cost[record.scale]} | {minutes}"
 
 
 def _costs(claim: Claim) -> str:

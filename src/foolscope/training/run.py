@@ -174,6 +174,7 @@ def train(
         if watching is not positions:
             held_out = subset(images, watching)
         settings = settings_of(
+            "train",
             subject,
             images,
             fingerprint(images),

@@ -79,6 +79,6 @@ def chart(bins: Sequence[Record], width: float) -> dict[str, Any]:
             }
         )
     x = axis("from", "exponent of the adversarial error (FGSM)")
-    y = axis("networks", "networks", domain=(0, 1.05 * max(height.values(), default=1)))
-    marks = [{"at": 0.9, "label": "0.9"}, {"at": 1.1, "label": "1.1"}]
+    y = axis("networks", "networks", domain=(0, 1.1 * max(height.values(), default=1)))
+    marks = [{"at": 0.9, "label": "0.9", "side": "left"}, {"at": 1.1, "label": "1.1", "side": "right"}]
     return layered(bars(rows, x, y, names=names, until="until"), rules(marks, x))

@@ -11,7 +11,6 @@ from foolscope.report.wording import short
 
 Record = Mapping[str, Any]
 WAYS = {"signed": "along the gradient's sign", "random": "random signs (root mean square)"}
-CLASSES = 5  # curves drawn: the logits that are largest somewhere, or nearly
 
 
 def section(entry: Record) -> Section:
@@ -37,17 +36,14 @@ def section(entry: Record) -> Section:
 def rays(entry: Record, image: int = 0) -> dict[str, Any]:
     """The logits of one image against the step, those that come nearest to being the largest."""
     series = entry["series"]
-    curves = series["logits"][image]
-    top = [max(values) for values in zip(*curves, strict=True)]
-    nearness = [max(value - best for value, best in zip(curve, top, strict=True)) for curve in curves]
-    chosen = sorted(sorted(range(len(curves)), key=lambda k: -nearness[k])[:CLASSES])
+    names = [f"class {k}" for k in series["classes"][image]]
     rows = [
-        {"name": f"class {k}", "step": step, "logit": value}
-        for k in chosen
-        for step, value in zip(series["steps"], curves[k], strict=True)
+        {"name": name, "step": step, "logit": value}
+        for name, curve in zip(names, series["logits"][image], strict=True)
+        for step, value in zip(series["steps"], curve, strict=True)
     ]
     x = axis("step", "step along the sign of the gradient (input units)")
-    return layered(lines(rows, x, axis("logit", "logit"), names=[f"class {k}" for k in chosen]))
+    return layered(lines(rows, x, axis("logit", "logit"), names=names))
 
 
 def growth(entry: Record) -> dict[str, Any]:

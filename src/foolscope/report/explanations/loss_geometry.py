@@ -14,6 +14,7 @@ from foolscope.report.wording import percent
 
 Record = Mapping[str, Any]
 BINS = 40  # at most
+HEADROOM = 1.2  # of the tallest bar, for the labels of rules
 NAMES = {
     "seen": "cross-entropy sees",
     "misled": "cross-entropy points elsewhere",
@@ -64,15 +65,18 @@ def chart(entry: Record) -> dict[str, Any]:
         for left, right, n, top in zip(edges[:-1].tolist(), edges[1:].tolist(), some, above, strict=True)
         if n
     ]
-    shown = {"confident logit's own part lost": gaps["own"], "everything lost": gaps["every"]}
+    shown = {"confident logit's\nown part lost": gaps["own"], "everything lost": gaps["every"]}
+    shown = {label: gap for label, gap in shown.items() if gap <= 1.3 * high}
+    start, end = min(low, 0.0), max([high, *shown.values()])
     limits = [
-        {"at": gap, "label": f"{label} ({series['precision']}, {gap:.1f})"}
+        {"at": gap, "label": f"{label}\n({series['precision']}, {gap:.1f})", "side": _roomier(gap, start, end)}
         for label, gap in shown.items()
-        if gap <= 1.3 * high
     ]
-    end = max([high, *(rule["at"] for rule in limits)])
-    x = axis(
-        "left", "log-odds of the image's class, log(P / (1 - P))", domain=(min(low, 0.0), end + 0.02 * (end - low))
-    )
-    y = axis("count", "images", domain=(0, int(tops.max()) * 1.05))
+    x = axis("left", "log-odds of the image's class (log P - log(1 - P))", domain=(start, end + 0.02 * (end - start)))
+    y = axis("count", "images", domain=(0, int(tops.max()) * (HEADROOM if limits else 1.05)))
     return layered(bars(rows, x, y, names=tuple(NAMES.values()), until="right"), rules(limits, x))
+
+
+def _roomier(at: float, start: float, end: float) -> str:
+    """The side of a rule on which there is more room for its label."""
+    return "left" if at > (start + end) / 2 else "right"

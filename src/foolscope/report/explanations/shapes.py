@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from foolscope.report.charts import finished
 from foolscope.report.explanations.style import PALETTE, QUIET, Rows, colour
@@ -28,13 +28,18 @@ def bars(rows: Rows, x: Mapping[str, Any], y: Mapping[str, Any], *, names: Seque
 
 
 def rules(rows: Rows, x: Mapping[str, Any]) -> Any:
-    """Upright dashed rules at the rows' `at`, each with its `label` above the plot."""
+    """Upright dashed rules at the rows' `at`, each with its `label` at the top of the plot, on its `side` (left or right) of the rule."""
     import altair as alt
 
-    base = alt.Chart(alt.InlineData(values=list(rows))).encode(x=alt.X(**{**x, "shorthand": "at:Q"}))
-    line = base.mark_rule(color=QUIET, strokeDash=[4, 4])
-    text = base.mark_text(baseline="bottom", color=QUIET, fontSize=12).encode(y=alt.value(-4), text="label:N")
-    return alt.layer(line, text)
+    at = alt.X(**{**x, "shorthand": "at:Q"})
+    line = alt.Chart(alt.InlineData(values=list(rows))).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(x=at)
+
+    def labels(side: str, align: Literal["left", "right"], dx: int) -> Any:
+        data = alt.InlineData(values=[row for row in rows if row["side"] == side])
+        text = alt.Chart(data).mark_text(align=align, dx=dx, baseline="top", lineBreak="\n", color=QUIET, fontSize=12)
+        return text.encode(x=at, y=alt.value(2), text="label:N")
+
+    return alt.layer(line, labels("left", "right", -5), labels("right", "left", 5))
 
 
 def boxes(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], height: int = 150) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 
 import pytest
 
@@ -67,5 +68,9 @@ def test_growth_with_the_dimension_is_linear(lab: Lab) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.skipif(
+    not all(os.environ.get(name) for name in ("FOOLSCOPE_DATA", "FOOLSCOPE_WEIGHTS")),
+    reason="$FOOLSCOPE_DATA and $FOOLSCOPE_WEIGHTS are not both set",
+)
 def test_a_photograph_is_fooled(lab: Lab) -> None:
     assert reproduce(CLAIMS["L6"], lab).n >= 1

@@ -96,21 +96,26 @@ def _convolution(channels: int, units: int, kernel: int, pad: int, pool: int, mo
     ]
 
 
-def maxout_conv(classes: int = 10) -> nn.Module:
+def maxout_conv(classes: int = 10, width: int = 96) -> nn.Module:
     """The CIFAR-10 network of cifar10.yaml, for 32x32 colour images after global contrast normalisation and whitening.
 
-    Three convolutional maxout layers of two pieces (their learning rate times 0.05), a dense one of 500 units, softmax.
+    Three convolutional maxout layers of two pieces (their learning rate times 0.05), `width`, 2 `width` and 2 `width` units wide, a dense
+    one of 500 units, softmax.
+
+    Example:
+        >>> maxout_conv(width=4)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     return nn.Sequential(
         Keep(0.8, 1.0),
-        *_convolution(3, 96, 8, 4, 4, 0.9),
+        *_convolution(3, width, 8, 4, 4, 0.9),
         Keep(0.5, 2.0),
-        *_convolution(96, 192, 8, 3, 4, NORM),
+        *_convolution(width, 2 * width, 8, 3, 4, NORM),
         Keep(0.5, 2.0),
-        *_convolution(192, 192, 5, 3, 2, NORM),
+        *_convolution(2 * width, 2 * width, 5, 3, 2, NORM),
         nn.Flatten(),
         Keep(0.5, 2.0),
-        *_dense(4800, 500, 5, 1.9),
+        *_dense(25 * 2 * width, 500, 5, 1.9),
         Keep(0.5, 2.0),
         Bounded(nn.Linear(500, classes), NORM),
     )

@@ -64,9 +64,9 @@ def googlenet(shape: Shape, classes: int) -> nn.Module:
     return model
 
 
-def conv_maxout(shape: Shape, classes: int) -> nn.Module:
-    """The convolutional maxout network for whitened CIFAR-10."""
-    return maxout_conv(classes)
+def conv_maxout(shape: Shape, classes: int, *, width: int) -> nn.Module:
+    """The convolutional maxout network for whitened CIFAR-10; 96 is the paper's width."""
+    return maxout_conv(classes, width)
 
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(

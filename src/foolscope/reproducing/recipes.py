@@ -308,9 +308,12 @@ CIFAR_TRAIN, CIFAR_TEST = "whitened/cifar10:train", "whitened/cifar10:test"
 
 def conv_maxout(lab: Lab) -> Recipe:
     """The convolutional maxout network on whitened CIFAR-10; at small scale its convolutions are a sixth as wide."""
-    width, epochs = lab.at(small=16, paper=96, tiny=4), lab.at(small=7, paper=100, tiny=1)
+    width, epochs = lab.at(small=16, paper=96, tiny=4), lab.at(small=5, paper=100, tiny=1)
     remark = f"conv maxout trained by us: SGD with momentum .9, {epochs} epochs, learning rate .05 falling to 0, for pylearn2's 474 epochs"
-    narrow = f"convolutions of {width}, {2 * width} and {2 * width} maxout units for 96, 192 and 192; the rest of the network is pylearn2's"
+    narrow = (
+        f"convolutions of {width}, {2 * width} and {2 * width} maxout units for 96, 192 and 192, the weights behind them starting in a "
+        "range widened by the root of that ratio; the rest of the network is pylearn2's"
+    )
     options = {
         "validation": None,
         "bounds": None,

@@ -122,18 +122,20 @@ def transfer(lab: Lab) -> Outcome:
     """Between a plain and an adversarially trained network: the latter resists foreign examples, its own fool the plain one."""
     images = lab.images("mnist:test")
     plain, robust = (lab.network(recipes.maxout(lab, arm)) for arm in ("plain", "adversarial"))
+    briefly = lab.network(recipes.briefer(lab))
     from_plain, from_robust = (fooled(model, images, fgsm()) for model in (plain, robust))
     values = {
         "plain_to_adversarial": error(outputs(robust, from_plain.adversarial), images.labels),
         "adversarial_to_plain": error(outputs(plain, from_robust.adversarial), images.labels),
         "confidence_on_mistakes": from_robust.confidence_on_mistakes,
+        f"plain_to_adversarial{recipes.THIRD}": error(outputs(briefly, from_plain.adversarial), images.labels),
     }
     return Outcome(
         values,
         n=len(images),
-        interval={key: share_interval(values[key], len(images)) for key in list(values)[:2]},
+        interval={key: share_interval(values[key], len(images)) for key in values if "_to_" in key},
         substituted=recipes.maxout(lab, "adversarial").remarks,
-        notes=recipes.short_training(lab),
+        notes=recipes.short_training(lab, values),
     )
 
 

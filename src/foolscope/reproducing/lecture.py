@@ -316,12 +316,15 @@ def adversarial_training(lab: Lab) -> Outcome:
         "confidence_on_mistakes_adversarial": robust.confidence_on_mistakes,
     }
     values |= {f"{key}_adversarial": value for key, value in rounding(model, images, robust).items()}
+    briefly = fooled(lab.network(recipes.briefer(lab)), images, fgsm())
+    values[f"clean_error_adversarial{recipes.THIRD}"] = briefly.clean_error
+    values[f"fgsm_error_adversarial{recipes.THIRD}"] = briefly.fgsm_error
     return Outcome(
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
         substituted=recipe.remarks,
-        notes=recipes.short_training(lab),
+        notes=recipes.short_training(lab, values),
     )
 
 

@@ -350,8 +350,8 @@ def fgsm_on_colour(lab: Lab) -> Outcome:
         interval={key: share_interval(values[key], len(images)) for key in ("clean_error", "fgsm_error")},
         substituted=recipes.colour_substituted(lab),
         notes=(
-            f"training error {first:.1%} after the first epoch, {last:.1%} after the last of {len(found.history)}; on the clean images that "
-            f"it gets right the network's mean confidence is {values['confidence_on_clean']:.1%}",
+            f"training error {first:.1%} after the first epoch, {last:.1%} after the last of {len(found.history)}; on the clean images "
+            f"that it gets right the network's mean confidence is {values['confidence_on_clean']:.1%}",
         ),
     )
 

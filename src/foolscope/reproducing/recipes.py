@@ -318,7 +318,7 @@ START = 0.5  # norm of the weights that hidden units of the narrower network sta
 
 def conv_maxout(lab: Lab) -> Recipe:
     """The convolutional maxout network on whitened CIFAR-10; at small scale its convolutions are a sixth as wide."""
-    width, epochs = lab.at(small=16, paper=96, tiny=4), lab.at(small=5, paper=100, tiny=1)
+    width, epochs = lab.at(small=16, paper=96, tiny=4), lab.at(small=4, paper=100, tiny=1)
     remark = f"conv maxout trained by us: SGD with momentum .9, {epochs} epochs, learning rate .05 falling to 0, for pylearn2's 474 epochs"
     options = {
         "validation": None,

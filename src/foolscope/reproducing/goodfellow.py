@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from foolscope.models.rbf import Rbf
 from foolscope.reproducing import recipes
 from foolscope.reproducing.claim import Claim, NotRun, Outcome, Rule, at_least, at_most
 from foolscope.reproducing.generative import fit_gaussians
@@ -181,10 +182,17 @@ def agreement(lab: Lab) -> Outcome:
     pairs = (("rbf", "maxout"), ("softmax", "maxout"), ("softmax", "maxout"), ("rbf", "maxout"), ("rbf", "softmax"))
     values = {key: agree(*pair, where) for pair, (key, where) in zip(pairs, counts.items(), strict=True)}
     errors = {f"error_{name}": float(each.double().mean()) for name, each in bad.items()}
-    favourite = float(torch.bincount(named["rbf"][bad["rbf"]], minlength=1).max()) / max(1, int(bad["rbf"].sum()))
+    counted = torch.bincount(named["rbf"][bad["rbf"]], minlength=10)
+    most = int(counted.argmax())
+    favourite = float(counted[most]) / max(1, int(bad["rbf"].sum()))
+    (unit,) = (module for module in models["rbf"].modules() if isinstance(module, Rbf))
+    precision = unit.roughness.detach().exp().sum(1)  # of each class's unit: the smaller, the wider
+    wider = int((precision < precision[most]).sum())
     why = (
-        f"the RBF network names one and the same class on {favourite:.0%} of its own mistakes: far from every centre the unit that is "
-        "widest has the largest of ten vanishing probabilities, whatever the direction, so that it agrees with others by chance only"
+        f"the RBF network names one and the same class, {most}, on {favourite:.0%} of its own mistakes, and so agrees with others by "
+        f"chance only. {9 - wider} of the nine other units are narrower than that class's: its precisions sum to "
+        f"{float(precision[most]):.3g}, the median unit's to {float(precision.median()):.3g}; far from every centre the widest unit has "
+        "the largest of ten vanishing probabilities, whatever the direction"
     )
     return Outcome(
         values | errors | {"rbf_favourite_class": favourite},

@@ -111,8 +111,8 @@ def maxout_conv(classes: int = 10, width: int = 96, *, start: float | None = Non
     Args:
         classes: how many.
         width: units of the first convolution; the two others have twice as many.
-        start: norm of the hidden units' weights before training; None for the recipe's range, through which the signal fades so much
-            from layer to layer that training stands still for long.
+        start: norm of the hidden units' weights before training; None for the recipe's range, in which the signal of a narrow network
+            fades from layer to layer.
 
     Example:
         >>> maxout_conv(width=4)(torch.zeros(2, 3, 32, 32)).shape

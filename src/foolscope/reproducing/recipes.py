@@ -334,8 +334,8 @@ def conv_maxout(lab: Lab) -> Recipe:
         return recipe
     narrow = (
         f"convolutions of {width}, {2 * width} and {2 * width} maxout units for 96, 192 and 192, and hidden units whose weights start at "
-        f"the norm {START:g}, for pylearn2's start within .005 of 0, from which this network stands still for longer than it is trained; "
-        "the rest of the network is pylearn2's"
+        f"the norm {START:g}, for pylearn2's start within .005 of 0, in which so narrow a network's signal fades; the rest of the network "
+        "is pylearn2's"
     )
     return dataclasses.replace(recipe, arguments={"width": width, "start": START}, remarks=(remark, narrow))
 

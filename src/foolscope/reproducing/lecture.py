@@ -130,9 +130,9 @@ def one_photograph(lab: Lab) -> Outcome:
     count = int(right.sum())
     share = float(flipped.sum()) / count
     example = int(torch.where(flipped & (before <= PANDA), after, -1).argmax())
-    modest = images.keep(right & (before <= PANDA))
-    stepped = outputs(model, perturb(model, modest, f"bim:eps=0.007,steps={STEPS},loss=ce", batch=20), 20)
-    several = float((confidence(stepped) * wrong(stepped, modest.labels)).max())
+    modest, kept = before[right] <= PANDA, images.keep(right)
+    stepped = outputs(model, perturb(model, kept, f"bim:eps=0.007,steps={STEPS},loss=ce", batch=20), 20)
+    several = float((confidence(stepped) * (modest & wrong(stepped, kept.labels))).max())
     return Outcome(
         {
             "flipped": share,
@@ -153,7 +153,7 @@ def one_photograph(lab: Lab) -> Outcome:
         ),
         notes=(
             "the paper shows one photograph, chosen by its authors; here the images come as they are",
-            f"of the {len(modest)} images recognised with no more than the panda's confidence, {STEPS} steps in the same ball take the "
+            f"of the {int(modest.sum())} images recognised with no more than the panda's confidence, {STEPS} steps in the same ball take the "
             f"best one to {several:.1%} in a wrong class, the single step to {float(after[example]):.1%}",
         ),
     )

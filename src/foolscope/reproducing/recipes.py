@@ -179,8 +179,8 @@ def short_training(lab: Lab, values: Mapping[str, float]) -> tuple[str, ...]:
     whole = {key: key.removesuffix(THIRD) for key in values if key.endswith(THIRD)}
     falls = ", ".join(f"{name} from {values[key]:.2%} to {values[name]:.2%}" for key, name in whole.items())
     return (
-        f"adversarial training had {full} epochs after the plain ones, for the paper's hundreds. From {third} epochs (whose learning rate "
-        f"fell to 0, too) to {full} it brings {falls}",
+        f"adversarial training had {full} epochs for the paper's hundreds; from {third} (whose learning rate fell to 0, too) to {full} it "
+        f"brings {falls}",
     )
 
 

@@ -153,8 +153,8 @@ def one_photograph(lab: Lab) -> Outcome:
         ),
         notes=(
             "the paper shows one photograph, chosen by its authors; here the images come as they are",
-            f"of the {int(modest.sum())} images recognised with no more than the panda's confidence, {STEPS} steps in the same ball take the "
-            f"best one to {several:.1%} in a wrong class, the single step to {float(after[example]):.1%}",
+            f"of the {int(modest.sum())} images recognised with no more than the panda's confidence, {STEPS} steps in the same ball take "
+            f"the best one to {several:.1%} in a wrong class, the single step to {float(after[example]):.1%}",
         ),
     )
 

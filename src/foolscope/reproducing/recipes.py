@@ -313,7 +313,7 @@ def train_briefly(recipe: Recipe, lab: Lab, count: int, folder: Path) -> None:
 CIFAR_TRAIN, CIFAR_TEST = "whitened/cifar10:train", "whitened/cifar10:test"
 
 
-START = 0.5  # norm of the weights that hidden units of the narrower network start with
+START = 0.4  # norm of the weights that hidden units of the narrower network start with
 
 
 def conv_maxout(lab: Lab) -> Recipe:

@@ -39,6 +39,20 @@ def test_the_maxout_recipe() -> None:
     assert [tuple(module.layer.weight.shape[:2]) for module in conv[:3]] == [(192, 3), (384, 96), (384, 192)]
 
 
+def test_a_narrower_convolutional_maxout_may_start_where_its_signal_does_not_fade() -> None:
+    torch.manual_seed(0)
+    x, spread = 0.5 * torch.randn(4, 3, 32, 32), {}
+    for start in (None, 0.5):
+        model = maxout_conv(width=16, start=start).eval()
+        layers = [module for module in model.modules() if isinstance(module, Bounded)]
+        spread[start] = float(model[:-1](x).detach().std(0).mean())
+    assert [tuple(layer.layer.weight.shape[:2]) for layer in layers[:3]] == [(32, 3), (64, 16), (64, 32)]
+    norms = [float(layer.layer.weight.detach().flatten(1).norm(dim=1).mean()) for layer in layers]
+    assert norms[:4] == pytest.approx([0.5] * 4, rel=0.02)
+    assert norms[4] == pytest.approx(0.005 * (500 / 3) ** 0.5, rel=0.02)  # of the softmax layer, the recipe's
+    assert spread[0.5] > 100 * spread[None]
+
+
 def test_the_input_is_dropped_but_not_rescaled() -> None:
     torch.manual_seed(0)
     x = torch.ones(1, 100_000)

@@ -11,6 +11,7 @@ from foolscope.reproducing.measuring import (
     fgsm,
     fooled,
     gaussian,
+    linear_distance,
     mean_interval,
     mean_where,
     outputs,
@@ -50,6 +51,10 @@ def test_errors_count_all_images_and_confidences_only_those_that_the_attack_turn
     assert found.confidence_on_mistakes == pytest.approx(float(torch.sigmoid(torch.tensor(0.4))))  # (0.3, 0.7)
     clean = torch.sigmoid(torch.tensor([0.2, 0.8])).mean()
     assert found.confidence_on_clean == pytest.approx(float(clean))
+
+
+def test_the_linear_distance_is_the_margin_over_the_l1_norm_of_its_gradient(line: nn.Module) -> None:
+    assert linear_distance(line, IMAGES, batch=2).tolist() == pytest.approx([0.1, 0.4, -0.3])
 
 
 def test_batches_change_nothing(line: nn.Module) -> None:

@@ -7,6 +7,8 @@ layer's input after that is kept and doubled.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,12 +34,15 @@ class Keep(_DropoutNd):
 
 
 class Bounded(nn.Module):
-    """A layer whose units' incoming weights have at most the norm `most`; the start of their training is the recipe's."""
+    """A layer whose units' incoming weights have at most the norm `most`; they start in the recipe's range, or at the norm `start`."""
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, most: float, lr_scale: float = 1.0) -> None:
+    def __init__(
+        self, layer: nn.Linear | nn.Conv2d, most: float, lr_scale: float = 1.0, *, start: float | None = None
+    ) -> None:
         super().__init__()
         self.layer, self.most, self.lr_scale = layer, most, lr_scale
-        nn.init.uniform_(layer.weight, -RANGE, RANGE)
+        reach = RANGE if start is None else start * math.sqrt(3 / layer.weight[0].numel())
+        nn.init.uniform_(layer.weight, -reach, reach)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
@@ -67,8 +72,8 @@ class Maxout(nn.Module):
         return inputs.view(b, channels // self.pieces, self.pieces, *place).amax(2)
 
 
-def _dense(inputs: int, units: int, pieces: int, most: float) -> list[nn.Module]:
-    return [Bounded(nn.Linear(inputs, units * pieces), most), Maxout(pieces)]
+def _dense(inputs: int, units: int, pieces: int, most: float, *, start: float | None = None) -> list[nn.Module]:
+    return [Bounded(nn.Linear(inputs, units * pieces), most, start=start), Maxout(pieces)]
 
 
 def maxout_mlp(units: int = 240, pieces: int = 5, layers: int = 2, inputs: int = 784, classes: int = 10) -> nn.Module:
@@ -88,29 +93,41 @@ def maxout_mlp(units: int = 240, pieces: int = 5, layers: int = 2, inputs: int =
     )
 
 
-def _convolution(channels: int, units: int, kernel: int, pad: int, pool: int, most: float) -> list[nn.Module]:
+def _convolution(
+    channels: int, units: int, kernel: int, pad: int, pool: int, most: float, *, start: float | None = None
+) -> list[nn.Module]:
     return [
-        Bounded(nn.Conv2d(channels, 2 * units, kernel, padding=pad), most, lr_scale=0.05),
+        Bounded(nn.Conv2d(channels, 2 * units, kernel, padding=pad), most, lr_scale=0.05, start=start),
         Maxout(2),
         nn.MaxPool2d(pool, 2, ceil_mode=True),
     ]
 
 
-def maxout_conv(classes: int = 10) -> nn.Module:
+def maxout_conv(classes: int = 10, width: int = 96, *, start: float | None = None) -> nn.Module:
     """The CIFAR-10 network of cifar10.yaml, for 32x32 colour images after global contrast normalisation and whitening.
 
     Three convolutional maxout layers of two pieces (their learning rate times 0.05), a dense one of 500 units, softmax.
+
+    Args:
+        classes: how many.
+        width: units of the first convolution; the two others have twice as many.
+        start: norm of the hidden units' weights before training; None for the recipe's range, in which the signal of a narrow network
+            fades from layer to layer.
+
+    Example:
+        >>> maxout_conv(width=4)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     return nn.Sequential(
         Keep(0.8, 1.0),
-        *_convolution(3, 96, 8, 4, 4, 0.9),
+        *_convolution(3, width, 8, 4, 4, 0.9, start=start),
         Keep(0.5, 2.0),
-        *_convolution(96, 192, 8, 3, 4, NORM),
+        *_convolution(width, 2 * width, 8, 3, 4, NORM, start=start),
         Keep(0.5, 2.0),
-        *_convolution(192, 192, 5, 3, 2, NORM),
+        *_convolution(2 * width, 2 * width, 5, 3, 2, NORM, start=start),
         nn.Flatten(),
         Keep(0.5, 2.0),
-        *_dense(4800, 500, 5, 1.9),
+        *_dense(25 * 2 * width, 500, 5, 1.9, start=start),
         Keep(0.5, 2.0),
         Bounded(nn.Linear(500, classes), NORM),
     )

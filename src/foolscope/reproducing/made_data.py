@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -63,8 +64,11 @@ def noise(text: str, opened: Opened) -> DataSet:
     return replace(data, name=f"noise like {text}", labels=data.labels[: FEW["noise"]], read=read)
 
 
+_fitted = lru_cache(maxsize=1)(fit)  # to the training images, which both splits are whitened by
+
+
 def _whitened(text: str, opened: Opened) -> DataSet:
-    return whitened(opened(text), *fit(opened(text.partition(":")[0] + ":train")))
+    return whitened(opened(text), *_fitted(opened(text.partition(":")[0] + ":train")))
 
 
 KINDS: Mapping[str, Callable[[str, Opened], DataSet]] = MappingProxyType(

@@ -97,6 +97,16 @@ def perturb(
         return torch.cat([bound(oracle) for oracle in _oracles(model, images, bounds, batch, targets)])
 
 
+def linear_distance(model: nn.Module, images: Images, *, batch: int = BATCH) -> Tensor:
+    """The linf distance at which the linearised margin closes, `(n,)`: the margin over the L1 norm of its gradient, negative if wrong."""
+    found = []
+    with untouched(model):
+        for oracle in _oracles(model, images, None, batch):
+            answer = oracle.gradient(oracle.inputs, oracle.rows_all, "margin")
+            found.append(-answer.margin / answer.gradient.flatten(1).abs().sum(1))
+    return torch.cat(found)
+
+
 def fgsm(eps: float = EPS, loss: str = "ce") -> str:
     """The papers' fast gradient sign method as an ATTACK text."""
     return f"fgsm:eps={eps:g},loss={loss}"

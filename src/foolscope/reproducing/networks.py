@@ -64,9 +64,9 @@ def googlenet(shape: Shape, classes: int) -> nn.Module:
     return model
 
 
-def conv_maxout(shape: Shape, classes: int) -> nn.Module:
-    """The convolutional maxout network for whitened CIFAR-10."""
-    return maxout_conv(classes)
+def conv_maxout(shape: Shape, classes: int, *, width: int = 96, start: float | None = None) -> nn.Module:
+    """The convolutional maxout network for whitened CIFAR-10, of the recipe's width and start where nothing else is said."""
+    return maxout_conv(classes, width, start=start)
 
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(

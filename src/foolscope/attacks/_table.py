@@ -204,8 +204,8 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Pintor et al. 2021; runs from afar own",
             _same((1.01, 1.05), fmn.NORMS),
-            _same(1.01, ("linf", "l2", "l1")) | {"l0": (6.0, 12.0)},
-            {"linf": (1.01, 1.1), "l2": (1.01, 1.2), "l1": (1.01, 1.4), "l0": (1.01, 2.0)},
+            _same(1.01, ("linf", "l2", "l1")) | {"l0": (5.0, 9.0)},
+            {"linf": (1.01, 1.1), "l2": (1.01, 1.2), "l1": (1.01, 1.4), "l0": (1.01, 1.5)},
             "To learn how far the nearest fooling image is without choosing an eps; in l0 see `sigma_zero` too.",
         ),
         Attack(

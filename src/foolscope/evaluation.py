@@ -15,15 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from foolscope import __version__
 from foolscope.attacks import ATTACKS, Bound
-from foolscope.environment import environment
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_png, write_samples
 from foolscope.ledger import Case, Ints, Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.store import open_store, write_json
-from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
+from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, described, opened, settings_of
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
@@ -124,11 +122,7 @@ def run_evaluation(
         median = median_of(distance)
         record = {
             "schema": SCHEMA,
-            "foolscope": __version__,
-            "command": command,
-            "environment": environment(),
-            "model": {"name": subject.name, "parameters": subject.parameters, "sha256": subject.sha256},
-            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **described(subject, data, data_sha256, command),
             **common,
             "n": len(data),
             "device": str(subject.device),

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from foolscope import __version__
+from foolscope.environment import environment
 from foolscope.errors import ForeignError, InputError
 from foolscope.ledger import Case, Ints, Ledger, Progress, clean_pass, predicted
 from foolscope.models.adapters import CopiedInputs
@@ -124,6 +125,22 @@ def settings_of(run: str, subject: Subject, data: DataSet, data_sha256: str, **r
         "data": {"name": data.name, "sha256": data_sha256, "n": len(data)},
         "device": str(subject.device),
         **rest,
+    }
+
+
+def described(subject: Subject, data: DataSet, data_sha256: str, command: str, **of_model: Any) -> dict[str, Any]:
+    """What a record says of the machine, the model (`of_model` beside its name and hash) and the images."""
+    return {
+        "foolscope": __version__,
+        "command": command,
+        "environment": environment(),
+        "model": {
+            "name": subject.name,
+            "parameters": subject.parameters,
+            "sha256": subject.sha256,
+            **of_model,
+        },
+        "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
     }
 
 

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from foolscope import __version__
 from foolscope.attacks import bind
 from foolscope.auditing.battery import REMARKS, battery
 from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of
 from foolscope.auditing.tiles import Tile
 from foolscope.auditing.trust import Check, blind_share, check_trust, gradients_missed
-from foolscope.environment import environment
 from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
 from foolscope.intervals import wilson
 from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.store import Store, open_store, write_json, write_text
-from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
+from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, described, opened, settings_of
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
@@ -146,16 +144,7 @@ def run_audit(
         columns = sample_columns(case, ledger)
         record = {
             "schema": SCHEMA,
-            "foolscope": __version__,
-            "command": command,
-            "environment": environment(),
-            "model": {
-                "name": subject.name,
-                "parameters": subject.parameters,
-                "sha256": subject.sha256,
-                "classes": int(ledger.logits.shape[1]),
-            },
-            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **described(subject, data, data_sha256, command, classes=int(ledger.logits.shape[1])),
             **common,
             "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
             "n": len(data),

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from foolscope import __version__
-from foolscope.environment import environment
 from foolscope.explaining._table import EXPLANATIONS
 from foolscope.explaining.explanation import Explanation, unsaid
 from foolscope.explaining.scene import OutOfTime, Scene
 from foolscope.ledger import Case, Ledger, Progress
 from foolscope.store import open_store, write_json, write_text
-from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, opened, settings_of
+from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, described, opened, settings_of
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
@@ -98,16 +96,7 @@ def run_explanations(
         record, complete = _explained(Scene(run.case, run.ledger, run.correct, effort), slugs)
         notes = tuple(dict.fromkeys(run.notes))
         facts = {
-            "foolscope": __version__,
-            "command": command,
-            "environment": environment(),
-            "model": {
-                "name": subject.name,
-                "parameters": subject.parameters,
-                "sha256": subject.sha256,
-                "classes": int(run.ledger.logits.shape[1]),
-            },
-            "data": {"name": data.name, "sha256": data_sha256, "n": len(data), "shape": list(data.shape)},
+            **described(subject, data, data_sha256, command, classes=int(run.ledger.logits.shape[1])),
             **common,
             "eps_text": eps_text or ("8/255" if eps is None else f"{eps:g}"),
             "n": len(data),

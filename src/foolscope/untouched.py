@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foolscope.stems import quick_stems
+
 # Where nn.Module keeps its hooks; the names of those that a torch version lacks are passed over.
 HOOKS = (
     "_forward_hooks",
@@ -23,9 +25,9 @@ HOOKS = (
 
 @contextmanager
 def untouched(module: nn.Module) -> Iterator[tuple[str, ...]]:
-    """Inside: eval mode, no parameter requires a gradient. Afterwards, exceptions included, the model is as it was.
+    """Inside: eval mode, no parameter requires a gradient, stems quick. Afterwards, exceptions included, the model is as it was.
 
-    Given back are each submodule's training flag and hooks, each parameter's identity, memory, dtype, device,
+    Given back are each submodule's class, training flag and hooks, each parameter's identity, memory, dtype, device,
     `requires_grad` and `.grad`, and each buffer with its values. Parameters' values are not copied: an attack never
     writes to them.
 
@@ -53,7 +55,8 @@ def untouched(module: nn.Module) -> Iterator[tuple[str, ...]]:
         for parameter in module.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None  # kept aside: nothing inside can add to it, move it or cast it
-        yield notes
+        with quick_stems(module):
+            yield notes
     finally:
         if was_training:
             module.train()  # a model with a train() of its own may have more to undo than flags

@@ -17,6 +17,7 @@ from foolscope.bench.speed import Ratio, bare_loop, one_thread, paired, where
 from foolscope.errors import InputError
 from foolscope.models import load_model
 from foolscope.rng import uniform
+from foolscope.stems import quicken
 from foolscope.subject import checked_batch_size
 from foolscope.swift import CHANNELS_LAST, FOLDED, swift_copy
 
@@ -53,7 +54,8 @@ class Row:
 
 def copies_of(model: nn.Module, inputs: Tensor) -> dict[str, nn.Module]:
     """The copies, by how they differ."""
-    ways = {"trainable": copy.deepcopy(model).requires_grad_(True)}
+    ways = {"trainable": copy.deepcopy(model).requires_grad_(True), "quick stems": copy.deepcopy(model)}
+    quicken(ways["quick stems"])
     for wanted in ((FOLDED,), (CHANNELS_LAST,), (FOLDED, CHANNELS_LAST)):
         other, done = swift_copy(model, inputs[:2], wanted)
         if other is not None and (len(wanted) == 1 or "," in done):  # both only where there is something to fold

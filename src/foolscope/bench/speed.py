@@ -6,13 +6,15 @@ Pairs are interleaved, so that whatever else the machine does falls on both alik
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foolscope.attacks import apgd, cw, ddn, fmn, pgd, sigma_zero
@@ -20,8 +22,8 @@ from foolscope.bench.networks import NETWORKS, Subject, subjects
 from foolscope.environment import environment
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
+from foolscope.stems import quick_stems
 from foolscope.subject import checked_batch_size
-from foolscope.untouched import untouched
 
 FULL = 1.03  # what a full-length attack of one gradient a step may cost
 ROWS = 8  # a network
@@ -52,11 +54,12 @@ class Row:
         network: which.
         what: was run.
         n: images, all right when clean.
-        ratio: median over pairs of ours / bare.
+        ratio: median over pairs of ours / bare, the network as it is.
         spread: smallest and largest ratio.
         bound: what it must not exceed.
         seconds: median of ours.
-        step: what a step costs beside its pass, in microseconds; None where steps get cheaper as images leave.
+        own: median of ours / bare with the network's stems quick for both (see `foolscope.stems`): what the attack does beside its passes.
+        step: that in microseconds a step; None where steps get cheaper as images leave.
     """
 
     network: str
@@ -66,6 +69,7 @@ class Row:
     spread: tuple[float, float]
     bound: float
     seconds: float
+    own: float | None = None
     step: float | None = None
 
 
@@ -78,19 +82,23 @@ def bare_loop(model: nn.Module, inputs: Tensor, passes: int) -> None:
 
 def paired(ours: Callable[[], object], bare: Callable[[], object], pairs: int | None = None) -> Ratio:
     """Both in turn, after one of each to warm up; `pairs` times, or as often as time allows."""
-    once = _timed(ours) + _timed(bare)
+    return _ratio(*interleaved((ours, bare), pairs))
+
+
+def interleaved(works: Sequence[Callable[[], object]], rounds: int | None = None) -> NDArray[np.float64]:
+    """Times `(works, rounds)`, after one of each to warm up. The order turns round by round, so that a drift of the machine cancels."""
+    once = sum(_timed(work) for work in works)
     times = []
-    for pair in range(
-        pairs or int(min(PAIRS, max(FEWEST, SECONDS / once)))
-    ):  # who goes first alternates, so that a drift of the machine cancels
-        if pair % 2:
-            times.append((_timed(bare), _timed(ours))[::-1])
-        else:
-            times.append((_timed(ours), _timed(bare)))
-    mine, its = np.array(times).T
+    for turn in range(rounds or int(min(PAIRS, max(FEWEST, SECONDS / once)))):
+        order = works[::-1] if turn % 2 else works
+        taken = [_timed(work) for work in order]
+        times.append(taken[::-1] if turn % 2 else taken)
+    return np.array(times).T
+
+
+def _ratio(mine: NDArray[np.float64], its: NDArray[np.float64]) -> Ratio:
     ratios = mine / its
-    spread = float(ratios.min()), float(ratios.max())
-    return Ratio(float(np.median(ratios)), spread, float(np.median(mine)))
+    return Ratio(float(np.median(ratios)), (float(ratios.min()), float(ratios.max())), float(np.median(mine)))
 
 
 @contextmanager
@@ -132,10 +140,10 @@ def speed_table(
     wanted = tuple(names or NETWORKS)
     with one_thread():
         for subject in subjects(wanted):
-            with untouched(subject.model):
-                for row in _rows(subject, pairs):
-                    rows.append(row)
-                    told("attacks", len(rows), ROWS * len(wanted))
+            subject.model.requires_grad_(False)
+            for row in _rows(subject, pairs):
+                rows.append(row)
+                told("attacks", len(rows), ROWS * len(wanted))
     return rows
 
 
@@ -146,15 +154,22 @@ def _rows(subject: Subject, pairs: int | None) -> Iterator[Row]:
     with torch.no_grad():
         clean = model(x)
 
-    def oracle() -> Oracle:
-        return Oracle(model, x, y, clean=clean)  # the audit shares one clean pass between its attacks
+    def run(attack: Callable[[Oracle], Tensor]) -> Tensor:
+        with quick_stems(model):  # as on any model that is lent to an attack
+            return attack(Oracle(model, x, y, clean=clean))  # the audit shares one clean pass between its attacks
+
+    def lean(passes: int) -> None:
+        with quick_stems(model):
+            bare_loop(model, x, passes)
 
     def row(what: str, attack: Callable[[Oracle], Tensor], passes: int, bound: float, leaving: bool = False) -> Row:
-        found = paired(lambda: attack(oracle()), lambda: bare_loop(model, x, passes), pairs)
-        step = None if leaving else 1e6 * found.seconds * (1 - 1 / found.median) / passes
-        return Row(subject.name, what, len(x), found.median, found.spread, bound, found.seconds, step)
+        works = (lambda: run(attack), lambda: bare_loop(model, x, passes), lambda: lean(passes))
+        mine, bare, leaner = interleaved(works, pairs)
+        found, own = _ratio(mine, bare), _ratio(mine, leaner).median
+        step = None if leaving else 1e6 * found.seconds * (1 - 1 / own) / passes
+        return Row(subject.name, what, len(x), found.median, found.spread, bound, found.seconds, own, step)
 
-    robust = float((model(pgd(oracle(), x, y, eps=eps)).argmax(1) == y).float().mean())
+    robust = float((model(run(lambda o: pgd(o, x, y, eps=eps))).argmax(1) == y).float().mean())
     audited = f"PGD-40 as audited (robust {robust:.3f})"
     yield row("PGD-40, full length", lambda o: pgd(o, x, y, eps=eps, early_stop=False), 40, FULL)
     yield row(audited, lambda o: pgd(o, x, y, eps=eps), 40, robust + 0.15, leaving=True)
@@ -163,7 +178,10 @@ def _rows(subject: Subject, pairs: int | None) -> Iterator[Row]:
     yield row("DDN-40 (l2)", lambda o: ddn(o, x, y, steps=40), 40, FULL)
     yield row("C&W-40, one search (l2)", lambda o: cw(o, x, y, steps=40, searches=1), 41, FULL)
     yield row("sigma-zero-40 (l0)", lambda o: sigma_zero(o, x, y, steps=40), 40, FULL)
-    near, nearer = (float(NORMS["linf"].size(fmn(oracle(), x, y, steps=steps) - x).median()) for steps in (100, 1000))
+    near, nearer = (
+        float(NORMS["linf"].size(run(partial(fmn, inputs=x, labels=y, steps=steps)) - x).median())
+        for steps in (100, 1000)
+    )
     what = "FMN-100 / FMN-1000, median distance"
     yield Row(subject.name, what, len(x), near / nearer, (near, nearer), 1.02, 0.0)
 
@@ -173,15 +191,15 @@ def markdown(rows: list[Row]) -> str:
     lines = [
         f"{where()}; median of {FEWEST} to {PAIRS} interleaved pairs (smallest-largest; the last row of a network: its two medians).",
         "",
-        "| network | what | n | ratio to the bare loop | bound | kept | seconds | beside a pass, \u00b5s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | what | n | ratio to the bare loop | bound | kept | seconds | with quick stems for both | beside a pass, \u00b5s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         low, high = row.spread
         kept = "yes" if row.ratio <= row.bound else "**no**"
-        step = "" if row.step is None else f"{row.step:.0f}"
+        own, step = ("" if value is None else f"{value:.{places}f}" for value, places in ((row.own, 3), (row.step, 0)))
         lines.append(
             f"| {row.network} | {row.what} | {row.n} | {row.ratio:.3f} ({low:.3f}-{high:.3f}) | {row.bound:.3f} | {kept} | "
-            f"{row.seconds:.2f} | {step} |"
+            f"{row.seconds:.2f} | {own} | {step} |"
         )
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from foolscope.bench.speed import Ratio, Told, one_thread, paired, where
 from foolscope.models.builtin import MODELS
 from foolscope.models.digits import seeded
+from foolscope.stems import quick_stems
 from foolscope.training import bind_objective
 from foolscope.training.inner import frozen
 from foolscope.training.shared import same_in_both_modes
@@ -103,7 +104,8 @@ def _mixed(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     if not same_in_both_modes(model):
         return _after(1)(model, inputs, labels) + _plain(model, inputs, labels)
     x = inputs.detach().requires_grad_()
-    torch.autograd.grad(_plain(model, x, labels).sum(), [x, *model.parameters()])
+    with quick_stems(model):
+        torch.autograd.grad(_plain(model, x, labels).sum(), [x, *model.parameters()])
     return _plain(model, inputs, labels)
 
 

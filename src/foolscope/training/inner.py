@@ -22,6 +22,7 @@ from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
 from foolscope.norms import get_norm
 from foolscope.oracle import Oracle
+from foolscope.stems import quick_stems
 from foolscope.training.terms import Criterion, cross_entropy
 
 Bounds = tuple[float, float] | None
@@ -31,7 +32,7 @@ Rise = Callable[[Tensor], Tensor]
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Inside: eval mode, and no parameter requires a gradient, so that a backward pass computes the input's alone."""
+    """Inside: eval mode, and no parameter requires a gradient, so that a backward pass computes the input's alone, and quickly."""
     modes = [module for module in model.modules() if module.training]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
@@ -39,7 +40,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
             module.training = False
         for parameter in learning:
             parameter.requires_grad_(False)
-        yield
+        with quick_stems(model):
+            yield
     finally:
         for module in modes:
             module.training = True

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.foreign import foreign_code
+from foolscope.stems import quick_stems
 
 NORMALISING = nn.modules.batchnorm._NormBase
 DROPPING = nn.modules.dropout._DropoutNd
@@ -29,7 +30,7 @@ def loss_and_slope(
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     x = inputs.detach().requires_grad_()
-    with foreign_code():
+    with foreign_code(), quick_stems(model):
         losses = criterion(model(x), labels)
         slope, *gradients = torch.autograd.grad(losses.sum(), [x, *parameters], allow_unused=True)
     known: Tensor = _Known.apply(losses.detach(), gradients, *parameters)  # type: ignore[no-untyped-call]

@@ -1,0 +1,157 @@
+"""The input gradient of a network's stem, a convolution over one to four channels, several times as fast as the library's.
+
+A processor's kernels work on 8 or 16 channels at a time: a gradient of one or three channels leaves most of each vector empty, and on
+small networks that one layer takes up to half of a pass. Its gradient is therefore computed for whole blocks of pixels, which are the
+channels of a smaller image: a plain convolution, whose outputs are then put in their places. Logits are not touched, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FEW = 4  # input channels up to which blocks pay: at 6 they cost as much as the library's gradient (docs/benchmarks.md)
+FULL = 12  # channels that fill the kernels' vectors well enough
+
+
+@contextmanager
+def quick_stems(model: nn.Module) -> Iterator[None]:
+    """Inside: the model's stems compute their input gradient by blocks. Afterwards each layer is of its own class again.
+
+    The same sums in another order: gradients differ from the library's by rounding. Nothing changes on accelerators, in other dtypes than
+    float32, for layers that are not exactly `nn.Conv2d`, and where no gradient reaches the input.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(1, 2, 3))
+        >>> with quick_stems(model):
+        ...     isinstance(model[0], nn.Conv2d), type(model[0]).__name__
+        (True, 'Stem')
+        >>> type(model[0]).__name__
+        'Conv2d'
+    """
+    stems = quicken(model)
+    try:
+        yield
+    finally:
+        for part in stems:
+            part.__class__ = nn.Conv2d
+
+
+def quicken(model: nn.Module) -> list[nn.Conv2d]:
+    """The model's stems, which compute their input gradient by blocks from now on."""
+    stems = [part for part in model.modules() if type(part) is nn.Conv2d and _pays(part)]
+    for part in stems:
+        part.__class__ = Stem
+    return stems
+
+
+def _pays(part: nn.Conv2d) -> bool:
+    few = part.in_channels <= FEW and part.groups == 1 and part.kernel_size != (1, 1)
+    plain = part.padding_mode == "zeros" and not isinstance(part.padding, str) and part.dilation == (1, 1)
+    return few and plain and part.stride[0] == part.stride[1]
+
+
+class Stem(nn.Conv2d):
+    """A convolution whose input gradient is computed by blocks."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        float32 = input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if not (input.requires_grad and float32 and input.device.type == "cpu" and input.ndim == 4):
+            found: Tensor = super()._conv_forward(input, weight, bias)
+            return found
+        return _convolution(input, weight, bias, self.stride[0], self.padding)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(input if weight.requires_grad else None, weight)
+        ctx.size, ctx.stride, ctx.padding, ctx.bias = input.shape[2:], stride, padding, bias is not None
+        return F.conv2d(input, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        input, weight = ctx.saved_tensors
+        first, second, third = None, None, None
+        if ctx.needs_input_grad[0]:
+            first = input_gradient(gradient, weight, ctx.size, ctx.stride, ctx.padding)
+        if any(ctx.needs_input_grad[1:3]):
+            of = [False, *ctx.needs_input_grad[1:3]]
+            shape = [len(weight)] if ctx.bias else None
+            _, second, third = torch.ops.aten.convolution_backward(
+                gradient, input, weight, shape, [ctx.stride] * 2, list(ctx.padding), [1, 1], False, [0, 0], 1, of
+            )
+        return first, second, third, None, None
+
+
+_convolution: Callable[..., Tensor] = _Convolution.apply
+
+
+def input_gradient(
+    gradient: Tensor, weight: Tensor, size: tuple[int, int], stride: int, padding: tuple[int, int]
+) -> Tensor:
+    """The gradient of a convolution with respect to its input.
+
+    ``dx[c, i] = sum_{o,u} w[o, c, u] g[o, (i + p - u) / s]`` over the u for which s divides. With ``i = B q + a``, B a multiple of s, it
+    is for each place a in a block a convolution of g with stride B / s over the blocks q, so all of them together are one convolution
+    whose weight holds w at the places that `_places` tells.
+
+    Args:
+        gradient: of what the convolution hands out, `(n, out, h', w')`.
+        weight: `(out, channels, kh, kw)`.
+        size: of its input, `(h, w)`.
+        stride, padding: of the convolution.
+
+    Returns:
+        `(n, channels, h, w)`.
+
+    References:
+        For B = s: Shi et al. 2016, arXiv:1609.07009 (a transposed convolution is a convolution and a shuffle of pixels).
+    """
+    channels, block = weight.shape[1], stride
+    while channels * block**2 < FULL:
+        block *= 2
+    down, top = _places(weight.shape[2], stride, padding[0], block)
+    across, left = _places(weight.shape[3], stride, padding[1], block)
+    places = (down.to(weight), across.to(weight))
+    blocks = torch.einsum("ocuv,aum,bvn->cabomn", weight, *places).flatten(0, 2)
+    edges = []  # how far the blocks' windows reach beyond the gradient, on each side
+    for first, places_of, length, inside in (
+        (left, across, size[1], gradient.shape[3]),
+        (top, down, size[0], gradient.shape[2]),
+    ):
+        windows = (-(-length // block) - 1) * (block // stride) + places_of.shape[2]
+        edges += [-first, windows + first - inside]
+    around = edges[0]
+    if around < 0 or edges != [around] * 4:
+        gradient, around = F.pad(gradient, edges), 0
+    found = F.pixel_shuffle(F.conv2d(gradient, blocks, stride=block // stride, padding=around), block)
+    return found[..., : size[0], : size[1]]
+
+
+@lru_cache(maxsize=256)
+def _places(kernel: int, stride: int, padding: int, block: int) -> tuple[Tensor, int]:
+    """Along one axis: 1 where place a of a block meets tap u at offset m of the block's window, `(block, kernel, window)`.
+
+    And the position of the first block's window.
+    """
+    met = [
+        (a, u, (a + padding - u) // stride)
+        for a in range(block)
+        for u in range(kernel)
+        if (a + padding - u) % stride == 0
+    ]
+    first, last = (end(m for *_, m in met) for end in (min, max))
+    places = torch.zeros(block, kernel, last - first + 1)
+    for a, u, m in met:
+        places[a, u, m - first] = 1.0
+    return places, first

@@ -20,6 +20,7 @@ GROWTH = 8.0  # of a constant for which nothing was found
 LAST_STEP = 0.05  # what the step falls to in each search, relative to its first
 DECAY = (0.9, 0.999)  # Adam's, of the gradient's and its square's running means
 NARROW = 0.05  # a bracket of constants of this relative width is an image's last
+STILL = 1e-30  # what the squares' mean starts from: a component whose gradient is always 0 then stays where it is
 
 
 def cw(
@@ -129,7 +130,7 @@ def _descend(
 ) -> tuple[Tensor, Tensor]:
     """`steps` of projected Adam from `x` at one constant; keeps what is nearest; the last point, and which images succeeded."""
     origin, view = oracle.inputs[rows], (-1, *[1] * (x.ndim - 1))
-    mean, square = torch.zeros_like(x), torch.zeros_like(x)
+    mean, square = torch.zeros_like(x), torch.full_like(x, STILL)
     won = torch.zeros_like(rows, dtype=torch.bool)
     for step in range(1, steps + 1):
         margin, _, gradient = oracle.gradient(x, rows)
@@ -137,14 +138,14 @@ def _descend(
         reached = margin > wanted
         won |= reached & (2 * step > steps)
         nearest.take(x, norm.size(d), reached, live)
-        weight = torch.where(reached, 0, constant)
-        slope = d.mul_(2).sub_(gradient.mul_(weight.view(view)))
+        weight = torch.where(reached, 0, constant / 2)
+        slope = d.sub_(gradient.mul_(weight.view(view)))  # half of it: Adam does not look at the scale
         mean.lerp_(slope, 1 - DECAY[0])
         square.mul_(DECAY[1]).addcmul_(slope, slope, value=1 - DECAY[1])
         anneal = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
         length = rate * anneal * math.sqrt(1 - DECAY[1] ** step) / (1 - DECAY[0] ** step)
-        move = torch.div(mean, torch.sqrt(square, out=slope), out=slope).nan_to_num_(0.0).mul_(length.view(view))
-        x = oracle.clip(torch.sub(x, move, out=move))
+        spread = torch.sqrt(square, out=slope).div_(length.view(view))
+        x = oracle.clip(torch.addcdiv(x, mean, spread, value=-1, out=spread))
     return x, won
 
 

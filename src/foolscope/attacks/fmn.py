@@ -20,7 +20,6 @@ NORMS = ("linf", "l2", "l1", "l0")
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an iterate aims, so that rounding does not leave it just inside
 GROWTH = 1.1, 10.0  # the least and the largest growth, a step, of a ball in which nothing was found yet
 CYCLE = 125  # steps of some runs from the image and some from afar, about
-SHORTEST, SHORTEST_AFAR = 12, 16  # steps of a run
 LEAST = 20  # steps below which there is one run only
 L1_STEP = 0.2  # of a step in l1, whose largest component alone would be as long as the whole radius
 
@@ -58,21 +57,29 @@ class Cycle(NamedTuple):
         near: share of the runs that begin at the image.
         rivals: how many of these there may be in one cycle, each to the next likeliest class; several cycles share them.
         afar: how many runs from afar there may be in each.
+        shortest, shortest_afar: steps below which there are fewer runs instead of shorter ones.
     """
 
     near: float
     rivals: int
     afar: int
+    shortest: int = 1
+    shortest_afar: int = 1
 
 
-# Chosen by measurement (docs/decisions/0021 and 0061): the runs from the image and those from afar, and how many of each.
+# Chosen by measurement (docs/decisions/0021, 0061 and 0064): the runs from the image and those from afar, and how many of each.
 WAYS = {
     "linf": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(1.0, 1.0, 0.01, 1.0, 0.01, memory=0.75)),
     "l2": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(3.0, 3.0, 0.03, 0.6, 0.012, 1.5, 0.0, True)),
     "l1": (Way(0, 1.0, 0.01, 0.2, 0.004, 1.0, 0.75), Way(20.0, 1.0, 0.01, 0.6, 0.012, 1.0, 0.75)),
     "l0": (Way(0, 3.0, 0.3, 0.4, 0.02, 1.0, 0.75), Way(20.0, 3.0, 0.3, 1.0, 0.02, 1.0, 0.75)),
 }
-CYCLES = {"linf": Cycle(0.36, 3, 4), "l2": Cycle(0.4, 2, 2), "l1": Cycle(0.35, 1, 1), "l0": Cycle(0.35, 1, 1)}
+CYCLES = {
+    "linf": Cycle(0.36, 3, 4, 10, 16),
+    "l2": Cycle(0.4, 2, 2, 20, 24),
+    "l1": Cycle(0.35, 1, 1),
+    "l0": Cycle(0.35, 1, 1),
+}
 
 
 def fmn(
@@ -168,13 +175,13 @@ def run_plan(steps: int, rivals: int, cycle: Cycle) -> list[Run]:
     """The runs that share the steps: from the image to the likeliest rivals and from afar, then to the next rivals and from afar, ...
 
     Example:
-        >>> [tuple(run) for run in run_plan(100, 9, Cycle(0.42, 3, 3))]
+        >>> [tuple(run) for run in run_plan(100, 9, Cycle(0.42, 3, 3, 12, 16))]
         [(14, 0), (14, 1), (14, 2), (19, None), (19, None), (20, None)]
-        >>> [tuple(run) for run in run_plan(40, 9, Cycle(0.42, 3, 3))]
+        >>> [tuple(run) for run in run_plan(40, 9, Cycle(0.42, 3, 3, 12, 16))]
         [(16, 0), (24, None)]
         >>> [tuple(run) for run in run_plan(250, 1, Cycle(0.35, 1, 1))]
         [(43, 0), (82, None), (125, None)]
-        >>> [tuple(run) for run in run_plan(250, 9, Cycle(0.4, 2, 2))]
+        >>> [tuple(run) for run in run_plan(250, 9, Cycle(0.4, 2, 2, 20, 24))]
         [(50, 0), (37, None), (38, None), (50, 1), (37, None), (38, None)]
     """
     if steps < LEAST:
@@ -182,11 +189,11 @@ def run_plan(steps: int, rivals: int, cycle: Cycle) -> list[Run]:
     plan: list[Run] = []
     led, cycles = 0, max(1, round(steps / CYCLE))  # rivals so far
     for length in parts(steps, cycles):
-        count = min(rivals - led, math.ceil(cycle.rivals / cycles), max(1, int(cycle.near * length / SHORTEST)))
+        count = min(rivals - led, math.ceil(cycle.rivals / cycles), max(1, int(cycle.near * length / cycle.shortest)))
         near = int(cycle.near * length / max(1, count))
         plan += [Run(near, led + k) for k in range(count)]
         rest, led = length - near * count, led + count
-        plan += [Run(part, None) for part in parts(rest, min(cycle.afar, max(1, rest // SHORTEST_AFAR)))]
+        plan += [Run(part, None) for part in parts(rest, min(cycle.afar, max(1, rest // cycle.shortest_afar)))]
     return plan
 
 

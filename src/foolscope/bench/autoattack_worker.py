@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from foolscope.bench.peer_networks import NETWORKS, frozen
 from foolscope.memory import keep_freed_memory
+from foolscope.norms import get_norm
 
 
 def main(path: str) -> None:
@@ -31,14 +32,16 @@ def main(path: str) -> None:
     with torch.no_grad():
         clean = network(x).argmax(1) == y
     with contextlib.redirect_stdout(sys.stderr):
-        reference = AutoAttack(network, norm="Linf", eps=job["eps"], seed=job["seed"], version="standard", device="cpu")
+        reference = AutoAttack(
+            network, norm=job["norm"].capitalize(), eps=job["eps"], seed=job["seed"], version="standard", device="cpu"
+        )
         begun, used = time.perf_counter(), time.process_time()
         found = reference.run_standard_evaluation(x, y, bs=250)
         seconds, used = time.perf_counter() - begun, time.process_time() - used
     with torch.no_grad():
         fooled = network(found).argmax(1) != y
-    d = (found - x).flatten(1)
-    fooled &= (d.abs().amax(1) <= job["eps"] * (1 + 1e-5)) & (found == found.clamp(0, 1)).flatten(1).all(1)
+    size = get_norm(job["norm"]).size(found - x)
+    fooled &= (size <= job["eps"] * (1 + 1e-5)) & (found == found.clamp(0, 1)).flatten(1).all(1)
     part = Path(job["out"]).with_suffix(".part.npz")
     np.savez(part, clean=clean.numpy(), fooled=fooled.numpy(), seconds=seconds, cpu=used, when=time.time())
     part.replace(job["out"])

@@ -139,6 +139,17 @@ def parity_table(
     return rows
 
 
+def ball(eps: str) -> tuple[str, str]:
+    """The norm and the radius of a network's `eps`.
+
+    Example:
+        >>> ball("8/255"), ball("l2 0.5")
+        (('linf', '8/255'), ('l2', '0.5'))
+    """
+    norm, _, radius = eps.rpartition(" ")
+    return norm or "linf", radius
+
+
 def _row(subject: Subject, eps: str, effort: str, reference: Reference) -> Row:
     _audit(subject, eps, effort, WARM)
     used = time.process_time()
@@ -167,7 +178,7 @@ def _row(subject: Subject, eps: str, effort: str, reference: Reference) -> Row:
 
 def _audit(subject: Subject, eps: str, effort: str, n: int) -> tuple[int, Flags, float, str]:
     """Clean-correct images, those left standing, the battery's seconds, and the verdict of an audit of the first n images."""
-    network = subject.network
+    network, (norm, radius) = subject.network, ball(eps)
     state = load_file(subject.path)
     del state["images"], state["labels"]
     module = network.skeleton()
@@ -178,7 +189,8 @@ def _audit(subject: Subject, eps: str, effort: str, n: int) -> tuple[int, Flags,
             Audited(frozen(module), network.name, 0, subject.digest),
             data,
             out=Path(folder) / "audit",
-            eps=number("eps", eps),
+            norm=norm,
+            eps=number("eps", radius),
             effort=effort,
             seed=SEED,
         )
@@ -197,7 +209,8 @@ def _reference(subject: Subject, eps: str, cache: Path, checkout: Path, say: Cal
         path.parent.mkdir(parents=True, exist_ok=True)
         say(f"AutoAttack on {subject.network.name} at {eps}: minutes")
         job = {"network": subject.network.name, "subject": str(subject.path), "threads": threads}
-        job |= {"eps": number("eps", eps), "seed": SEED, "out": str(path)}
+        norm, radius = ball(eps)
+        job |= {"norm": norm, "eps": number("eps", radius), "seed": SEED, "out": str(path)}
         with tempfile.TemporaryDirectory() as folder:
             file, log = Path(folder) / "job.json", Path(folder) / "errors"
             file.write_text(json.dumps(job))

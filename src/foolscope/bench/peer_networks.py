@@ -33,7 +33,7 @@ class Network:
         skeleton: builds it, weights at random.
         fill: gives a fresh skeleton its weights, in place.
         masked: whether its gradients mislead (a table of its own).
-        eps: linf radii at which fixed-eps batteries are compared on it.
+        eps: radii at which fixed-eps batteries are compared on it: a number for linf, `l2 1` for another norm.
         samples: at most this many images; None for as many as asked.
         budgets: at which minimal distances are compared; none where they are not.
         crop: central square, in pixels.
@@ -115,34 +115,34 @@ def _winners() -> nn.Module:
 NETWORKS: dict[str, Network] = {
     row.name: row
     for row in (
-        Network("mnist_cnn_a plain", "mnist", MODELS["mnist_cnn_a"].build, _plain, eps=("0.1",)),
+        Network("mnist_cnn_a plain", "mnist", MODELS["mnist_cnn_a"].build, _plain, eps=("0.1", "l2 1", "l1 5")),
         Network(
             "mnist_cnn_a_adv",
             "mnist",
             MODELS["mnist_cnn_a"].build,
             partial(_published, "mnist_cnn_a", "mnist_cnn_a_adv"),
-            eps=("0.3",),
+            eps=("0.3", "l2 1", "l1 5"),
         ),
         Network(
             "mnist_conv_provable_linf0.1",
             "mnist",
             MODELS["mnist_cnn_a"].build,
             partial(_published, "mnist_cnn_a", "mnist_conv_provable_linf0.1"),
-            eps=("0.1",),
+            eps=("0.1", "l2 1"),
         ),
         Network(
             "cifar10_cnn_a_adv",
             "cifar10",
             MODELS["cifar10_cnn_a"].build,
             partial(_published, "cifar10_cnn_a", "cifar10_cnn_a_adv"),
-            eps=("2/255", "8/255"),
+            eps=("2/255", "8/255", "l2 0.5", "l1 5"),
         ),
         Network(
             "cifar10_resnet20",
             "cifar10_lossless",
             MODELS["cifar10_resnet20"].build,
             partial(_published, "cifar10_resnet20", "cifar10_resnet20"),
-            eps=("1/255",),
+            eps=("1/255", "l2 0.1"),
         ),
         # Not looked at before the battery was chosen: they tell whether it was tuned to those above.
         Network("maxout_240 plain", "mnist", MODELS["maxout_240"].build, _plain, eps=("0.1",), budgets=()),

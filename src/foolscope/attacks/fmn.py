@@ -21,6 +21,7 @@ OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an itera
 GROWTH = 1.1, 10.0  # the least and the largest growth, a step, of a ball in which nothing was found yet
 CYCLE = 125  # steps of some runs from the image and some from afar, about
 LEAST = 20  # steps below which there is one run only
+KEPT = 8  # steps that the run from the image keeps when the one from afar needs the others
 L1_STEP = 0.2  # of a step in l1, whose largest component alone would be as long as the whole radius
 
 
@@ -57,7 +58,8 @@ class Cycle(NamedTuple):
         near: share of the runs that begin at the image.
         rivals: how many of these there may be in one cycle, each to the next likeliest class; several cycles share them.
         afar: how many runs from afar there may be in each.
-        shortest, shortest_afar: steps below which there are fewer runs instead of shorter ones.
+        shortest, shortest_afar: steps below which there are fewer runs instead of shorter ones. Of few steps those from the image give
+            some away, so that there is one from afar of that length.
     """
 
     near: float
@@ -77,7 +79,7 @@ WAYS = {
 CYCLES = {
     "linf": Cycle(0.36, 3, 4, 10, 16),
     "l2": Cycle(0.4, 2, 2, 20, 24),
-    "l1": Cycle(0.35, 1, 1),
+    "l1": Cycle(0.35, 1, 1, 1, 52),
     "l0": Cycle(0.35, 1, 1),
 }
 
@@ -179,6 +181,8 @@ def run_plan(steps: int, rivals: int, cycle: Cycle) -> list[Run]:
         [(14, 0), (14, 1), (14, 2), (19, None), (19, None), (20, None)]
         >>> [tuple(run) for run in run_plan(40, 9, Cycle(0.42, 3, 3, 12, 16))]
         [(16, 0), (24, None)]
+        >>> [tuple(run) for run in run_plan(60, 9, Cycle(0.35, 1, 1, 1, 52))]
+        [(8, 0), (52, None)]
         >>> [tuple(run) for run in run_plan(250, 1, Cycle(0.35, 1, 1))]
         [(43, 0), (82, None), (125, None)]
         >>> [tuple(run) for run in run_plan(250, 9, Cycle(0.4, 2, 2, 20, 24))]
@@ -189,8 +193,9 @@ def run_plan(steps: int, rivals: int, cycle: Cycle) -> list[Run]:
     plan: list[Run] = []
     led, cycles = 0, max(1, round(steps / CYCLE))  # rivals so far
     for length in parts(steps, cycles):
-        count = min(rivals - led, math.ceil(cycle.rivals / cycles), max(1, int(cycle.near * length / cycle.shortest)))
-        near = int(cycle.near * length / max(1, count))
+        near = min(cycle.near * length, max(KEPT, length - cycle.shortest_afar))
+        count = min(rivals - led, math.ceil(cycle.rivals / cycles), max(1, int(near / cycle.shortest)))
+        near = int(near / max(1, count))
         plan += [Run(near, led + k) for k in range(count)]
         rest, led = length - near * count, led + count
         plan += [Run(part, None) for part in parts(rest, min(cycle.afar, max(1, rest // cycle.shortest_afar)))]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from foolscope.attacks import ATTACKS
 from foolscope.errors import InputError
+from foolscope.norms import NORMS
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Step:
         everyone: run on all images that are right when clean, for their distances; else only on those that still stand at eps.
         sees: `gradients`, `outputs` alone, or `both`: what it goes by. The trust checks compare the first two.
         if_masked: run only where attacks that see outputs have fooled more than gradients can have missed by bad luck.
+        norms: run in these alone; in all that the attack has when empty.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Step:
     everyone: bool = False
     sees: str = "gradients"
     if_masked: bool = False
+    norms: tuple[str, ...] = ()
 
 
 # Cheap before dear, and few passes towards many classes before many towards one: what a climb misses it misses for its start and class
@@ -43,6 +46,8 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("climbs", "hybrid:rounds=0"),
         Step("fmn", "fmn:steps=60", everyone=True),
         Step("sigma_zero", "sigma_zero:steps=60", everyone=True),  # in l0
+        # In l1 climbs in a ball get stuck, on hardened networks nearly all, and the way from afar is long (docs/decisions/0064).
+        Step("fmn_long", "fmn:steps=300", norms=("l1",)),
         Step("noise", "noise:steps=10", sees="outputs"),
         Step("square", "square:steps=150", sees="outputs"),
         Step("hybrid", "hybrid:restarts=3", sees="both"),
@@ -77,4 +82,5 @@ def battery(effort: str, norm: str) -> tuple[Step, ...]:
     """
     if effort not in BATTERY:
         raise InputError("--effort", "an effort", effort, BATTERY)
-    return tuple(step for step in BATTERY[effort] if norm in ATTACKS[step.attack.partition(":")[0]].norms)
+    steps = (step for step in BATTERY[effort] if norm in (step.norms or NORMS))
+    return tuple(step for step in steps if norm in ATTACKS[step.attack.partition(":")[0]].norms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foolscope.attacks import ATTACKS
+from foolscope.attacks import ATTACKS, Attack
 from foolscope.errors import InputError
 from foolscope.norms import NORMS
 
@@ -28,6 +28,11 @@ class Step:
     sees: str = "gradients"
     if_masked: bool = False
     norms: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> Attack:
+        """The attack's row in the table."""
+        return ATTACKS[self.attack.partition(":")[0]]
 
 
 # Cheap before dear, and few passes towards many classes before many towards one: what a climb misses it misses for its start and class
@@ -82,5 +87,4 @@ def battery(effort: str, norm: str) -> tuple[Step, ...]:
     """
     if effort not in BATTERY:
         raise InputError("--effort", "an effort", effort, BATTERY)
-    steps = (step for step in BATTERY[effort] if norm in (step.norms or NORMS))
-    return tuple(step for step in steps if norm in ATTACKS[step.attack.partition(":")[0]].norms)
+    return tuple(step for step in BATTERY[effort] if norm in (step.norms or NORMS) and norm in step.row.norms)

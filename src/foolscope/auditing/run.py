@@ -135,7 +135,12 @@ def run_audit(
                 [step.name for step in steps if step.sees == seen] for seen in ("gradients", "outputs")
             )
             checks = check_trust(
-                case, ledger, probabilities=run.probabilities, gradient_stages=gradients, black_box_stages=outputs
+                case,
+                ledger,
+                probabilities=run.probabilities,
+                gradient_stages=gradients,
+                ascents=[step.name for step in steps if step.name in gradients and step.row.kind == "fixed eps"],
+                black_box_stages=outputs,
             )
             tiles = make_gallery(case, ledger)
             explanations = explain_audit(case, ledger)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from foolscope import rng
-from foolscope.attacks import NEAREST, Bound, bind
+from foolscope.attacks import Bound, bind
 from foolscope.attacks.fgsm import NORMS as SINGLE_STEP_NORMS
 from foolscope.attacks.pgd import NORMS as PGD_NORMS
 from foolscope.ledger import Case, Ints, Ledger, Stage, judge, probe
@@ -64,7 +64,13 @@ class Check:
 
 
 def check_trust(
-    case: Case, ledger: Ledger, *, probabilities: bool, gradient_stages: Sequence[str], black_box_stages: Sequence[str]
+    case: Case,
+    ledger: Ledger,
+    *,
+    probabilities: bool,
+    gradient_stages: Sequence[str],
+    ascents: Sequence[str],
+    black_box_stages: Sequence[str],
 ) -> tuple[Check, ...]:
     """All checks that apply in this norm, after the battery.
 
@@ -73,6 +79,7 @@ def check_trust(
         ledger: after the battery; the probes' passes are booked in it.
         probabilities: whether the model hands out probabilities (their logarithm was attacked).
         gradient_stages: names of the stages that go by gradients alone.
+        ascents: of those among them that climb in a ball.
         black_box_stages: of those that go by outputs alone.
     """
     correct = np.flatnonzero(ledger.correct(case.data.labels))
@@ -113,7 +120,7 @@ def check_trust(
         checks.append(
             _share("single_step", alone, SINGLE_STEP, "one step fools images that many steps could not", lucky=True)
         )
-    checks += _stage_checks(ledger, correct, gradient_stages, black_box_stages)
+    checks += _stage_checks(ledger, correct, ascents, black_box_stages)
     if case.norm in PGD_NORMS:
         checks.append(_huge(case, ledger, probed[:: max(1, len(probed) // HUGE)][:HUGE]))
     return tuple(checks)
@@ -166,17 +173,17 @@ def _standing_after(ledger: Ledger, stages: Sequence[str]) -> np.ndarray:
 
 
 def _stage_checks(
-    ledger: Ledger, correct: Ints, gradient_stages: Sequence[str], black_box_stages: Sequence[str]
+    ledger: Ledger, correct: Ints, ascents: Sequence[str], black_box_stages: Sequence[str]
 ) -> list[Check]:
     checks = []
     if black_box_stages:
         beaten = np.isin(ledger.attack.astype(str)[correct], list(black_box_stages))
         text = "attacks that see no gradient fooled images after the gradient attacks had given up"
         checks.append(_share("black_box", beaten, BLACK_BOX, text, lucky=True))
-    ascents = [s for s in ledger.stages if s.name in gradient_stages and s.name not in NEAREST.values()]
+    climbs = [stage for stage in ledger.stages if stage.name in ascents]
     # One run alone says nothing: its steps shrink, so that most images fall late in it.
-    if len(ascents) > 1:
-        late, before = (hits[correct] for hits in _doublings(ascents, len(ledger.attack)))
+    if len(climbs) > 1:
+        late, before = (hits[correct] for hits in _doublings(climbs, len(ledger.attack)))
         message = f"the last doubling of steps still fools as many (the one before: {before.sum()})"
         check = _share("last_doubling", late, LAST_DOUBLING, message, lucky=True)
         checks.append(replace(check, flagged=check.flagged and bool(late.sum() >= before.sum())))

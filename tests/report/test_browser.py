@@ -14,6 +14,7 @@ import pytest
 from foolscope.report import render_audit
 from foolscope.report.charts import curve_points
 from foolscope.report.explanations import loss_geometry
+from foolscope.report.explanations.shapes import boxes
 from foolscope.report.explanations.style import axis, layered, lines
 from foolscope.report.lines import lines_chart
 from foolscope.report.render import render_page
@@ -191,6 +192,20 @@ def test_no_legend_and_no_title_of_a_chart_is_cut_off(browser, tmp_path, width, 
     page.close()
     assert {text for text, _ in texts} >= {*names, *(("measured", "fitted") if made == "dashed" else ())}  # whole
     assert [text for text, inside in texts if not inside] == []
+
+
+def test_a_low_chart_leaves_no_gap_beneath_it(browser, tmp_path):
+    rows = [{"name": name, "low": 1, "q1": 2, "median": 3, "q3": 4, "high": 5} for name in ("one", "other")]
+    spec = boxes(rows, axis("median", "length"), names=("one", "other"))
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    plot, drawn = (page.locator(part).bounding_box()["height"] for part in (".plot", ".plot svg"))
+    page.close()
+    assert drawn < 300
+    assert plot - drawn < 20
 
 
 def test_long_names_above_numbers_share_a_phone(browser, tmp_path):

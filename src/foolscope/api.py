@@ -311,7 +311,7 @@ def transfer(
     bound = bind(attack, norm=norm, seed=seed, eps=checked_eps(norm, radius, images.shape, bounds))
     loaded = {name: fitting_subject(images, bounds, model, device=device, seed=seed) for name, model in models.items()}
     hashes = {name: subject.sha256 for name, subject in loaded.items()}
-    known = {"foolscope": __version__, "run": "transfer", "models": hashes, "data": fingerprint(images)}
+    known: dict[str, Any] = {"foolscope": __version__, "run": "transfer", "models": hashes, "data": fingerprint(images)}
     known |= {"attack": bound.text, "targeted": targeted, "bounds": bounds, "seed": seed}
     store = None if out is None else open_store(out, known, overwrite=overwrite)
     found = transfer_matrix(

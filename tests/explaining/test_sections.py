@@ -90,6 +90,12 @@ def test_the_race_s_numbers_fit_together(record: Any) -> None:
                 assert max(trace["gradient"]) <= 8 * (1 + 1e-6)  # of 64 signs
 
 
+def test_a_race_on_too_few_images_says_what_it_cannot_tell(digits_network: nn.Module, digits_data: Data) -> None:
+    found = foolscope.explain(digits_network, digits_data, only="loss_race", eps=0.1, samples=4).record["loss_race"]
+    assert found["estimate"] is None
+    assert "is not known" in found["finding"]
+
+
 def test_linearity_numbers(record: Any) -> None:
     series = record["linearity"]["series"]
     assert 0 < record["linearity"]["estimate"] <= 1

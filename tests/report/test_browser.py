@@ -15,7 +15,7 @@ from foolscope.report import render_audit
 from foolscope.report.charts import curve_points
 from foolscope.report.explanations import loss_geometry
 from foolscope.report.explanations.shapes import boxes
-from foolscope.report.explanations.style import axis, layered, lines
+from foolscope.report.explanations.style import PLAIN, axis, layered, lines
 from foolscope.report.lines import lines_chart
 from foolscope.report.render import render_page
 from foolscope.report.section import Chart, Number, Numbers, Section
@@ -206,6 +206,22 @@ def test_a_low_chart_leaves_no_gap_beneath_it(browser, tmp_path):
     page.close()
     assert drawn < 300
     assert plot - drawn < 20
+
+
+def test_the_numbers_of_a_logarithmic_axis_are_written_out(browser, tmp_path):
+    rows = [{"name": "one", "x": x, "y": y} for x, y in ((0.002, 10), (0.3, 1000))]
+    spec = layered(
+        lines(rows, axis("x", "eps", log=True, form=PLAIN), axis("y", "gradient", log=True, form=PLAIN), names=["one"])
+    )
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    texts = page.locator(".plot svg text").all_text_contents()
+    page.close()
+    assert {"0.01", "0.1", "10", "100", "1000"} <= set(texts)
+    assert not any("e" in text for text in texts if text[:1].isdigit())
 
 
 def test_long_names_above_numbers_share_a_phone(browser, tmp_path):

@@ -120,38 +120,52 @@ def input_gradient(
     channels, block = weight.shape[1], stride
     while channels * block**2 < FULL:
         block *= 2
-    down, top = _places(weight.shape[2], stride, padding[0], block)
-    across, left = _places(weight.shape[3], stride, padding[1], block)
-    places = (down.to(weight), across.to(weight))
-    blocks = torch.einsum("ocuv,aum,bvn->cabomn", weight, *places).flatten(0, 2)
+    (high, top), (wide, left), places = _places(tuple(weight.shape[2:]), stride, padding, block)
+    placed = (weight.flatten(0, 1).flatten(1) @ places.to(weight)).view(-1, channels, block, block, high, wide)
     edges = []  # how far the blocks' windows reach beyond the gradient, on each side
-    for first, places_of, length, inside in (
-        (left, across, size[1], gradient.shape[3]),
-        (top, down, size[0], gradient.shape[2]),
-    ):
-        windows = (-(-length // block) - 1) * (block // stride) + places_of.shape[2]
-        edges += [-first, windows + first - inside]
+    for first, window, axis in ((left, wide, 1), (top, high, 0)):
+        reach = (-(-size[axis] // block) - 1) * (block // stride) + window
+        edges += [-first, reach + first - gradient.shape[2 + axis]]
     around = edges[0]
     if around < 0 or edges != [around] * 4:
         gradient, around = F.pad(gradient, edges), 0
-    found = F.pixel_shuffle(F.conv2d(gradient, blocks, stride=block // stride, padding=around), block)
-    return found[..., : size[0], : size[1]]
+    blocks = placed.permute(1, 2, 3, 0, 4, 5).reshape(-1, len(weight), high, wide)
+    found = F.conv2d(gradient, blocks, stride=block // stride, padding=around)
+    return _shuffled(found, channels, block)[..., : size[0], : size[1]]
 
 
-@lru_cache(maxsize=256)
-def _places(kernel: int, stride: int, padding: int, block: int) -> tuple[Tensor, int]:
-    """Along one axis: 1 where place a of a block meets tap u at offset m of the block's window, `(block, kernel, window)`.
+def _shuffled(blocks: Tensor, channels: int, block: int) -> Tensor:
+    """`F.pixel_shuffle`, in a third to four fifths of its time (torch 2.13, CPU)."""
+    count, _, height, width = blocks.shape
+    places = blocks.view(count, channels, block, block, height, width)
+    if block > 2:
+        return places.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, height * block, width * block)
+    found = blocks.new_empty(count, channels, height * block, width * block)
+    for place in range(block**2):
+        a, b = divmod(place, block)
+        found[:, :, a::block, b::block] = places[:, :, a, b]
+    return found
 
-    And the position of the first block's window.
+
+@lru_cache(maxsize=64)
+def _places(
+    kernel: tuple[int, ...], stride: int, padding: tuple[int, int], block: int
+) -> tuple[tuple[int, int], tuple[int, int], Tensor]:
+    """The size of a block's window and the first block's position, down and across; and 1 where a tap meets a place of a block.
+
+    That is `(taps, places * offsets in the window)`: one product with it puts a layer's weights in their places.
     """
-    met = [
-        (a, u, (a + padding - u) // stride)
-        for a in range(block)
-        for u in range(kernel)
-        if (a + padding - u) % stride == 0
-    ]
+    (down, top), (across, left) = (_axis(k, stride, p, block) for k, p in zip(kernel, padding, strict=True))
+    places = torch.einsum("uam,vbn->uvabmn", down, across).reshape(kernel[0] * kernel[1], -1)
+    return (down.shape[2], top), (across.shape[2], left), places
+
+
+def _axis(kernel: int, stride: int, padding: int, block: int) -> tuple[Tensor, int]:
+    """Along one axis: 1 where tap u meets place a of a block at offset m of its window; and where the first block's window begins."""
+    pairs = ((u, a) for u in range(kernel) for a in range(block) if (a + padding - u) % stride == 0)
+    met = [(u, a, (a + padding - u) // stride) for u, a in pairs]
     first, last = (end(m for *_, m in met) for end in (min, max))
-    places = torch.zeros(block, kernel, last - first + 1)
-    for a, u, m in met:
-        places[a, u, m - first] = 1.0
+    places = torch.zeros(kernel, block, last - first + 1)
+    for u, a, m in met:
+        places[u, a, m - first] = 1.0
     return places, first

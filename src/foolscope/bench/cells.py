@@ -31,6 +31,7 @@ ATTACKING = (
     "norms.py",
     "losses.py",
     "rng.py",
+    "stems.py",
     "untouched.py",
 )  # what our attacks' results depend on
 TRAINING = ("bench/networks.py", "bench/peer_networks.py", "testing/masked.py", "models")

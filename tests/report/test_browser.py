@@ -13,7 +13,7 @@ import pytest
 
 from foolscope.report import render_audit
 from foolscope.report.charts import curve_points
-from foolscope.report.explanations import loss_geometry
+from foolscope.report.explanations import loss_geometry, transfer
 from foolscope.report.explanations.shapes import boxes
 from foolscope.report.explanations.style import PLAIN, axis, layered, lines
 from foolscope.report.lines import lines_chart
@@ -222,6 +222,20 @@ def test_the_numbers_of_a_logarithmic_axis_are_written_out(browser, tmp_path):
     page.close()
     assert {"0.01", "0.1", "10", "100", "1000"} <= set(texts)
     assert not any("e" in text for text in texts if text[:1].isdigit())
+
+
+def test_the_names_of_both_models_of_a_transfer_are_whole_on_a_phone(browser, tmp_path):
+    names, rates = ["mnist_cnn_a_plain", "mnist_cnn_a_adv"], [[1.0, 0.1], [0.3, 0.2]]
+    ends = [[[rate, rate] for rate in row] for row in rates]
+    spec = transfer.chart({"models": names, "rate": rates, "interval": ends, "n": 100, "targeted": False})
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": 375, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    texts = page.locator(".plot svg text").all_text_contents()
+    page.close()
+    assert all(f"{one} \u2192{other}" in texts for one in names for other in names)
 
 
 def test_long_names_above_numbers_share_a_phone(browser, tmp_path):

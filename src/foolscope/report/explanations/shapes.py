@@ -57,14 +57,15 @@ def boxes(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], height:
     return finished(alt.layer(whiskers, box, middle), height)
 
 
-def ranges(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], each: int = 24) -> dict[str, Any]:
-    """Points with their intervals, one a row: its `pair` in the margin, its `low` and `high`, coloured by its `name`."""
+def ranges(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], each: int = 36) -> dict[str, Any]:
+    """Points with their intervals, one a row: its `pair` in two lines in the margin, its `low` and `high`, coloured by its `name`."""
     import altair as alt
 
     order = [row["pair"] for row in rows]
     scale = alt.Scale(domain=list(names), range=[PALETTE[k % len(PALETTE)] for k in range(len(names))])
     base = alt.Chart(alt.InlineData(values=list(rows))).encode(
-        y=alt.Y("pair:N", sort=order, title=None), color=alt.Color("name:N", scale=scale, legend=None)
+        y=alt.Y("pair:N", sort=order, title=None, axis=alt.Axis(labelExpr=r"split(datum.label, '\n')", labelOffset=-7)),
+        color=alt.Color("name:N", scale=scale, legend=None),
     )
     tip = [
         alt.Tooltip("pair:N", title=" "),

@@ -56,7 +56,7 @@ def chart(record: Record) -> dict[str, Any]:
     rows = [
         {
             "name": record["models"][i],
-            "pair": f"{record['models'][i]} \u2192 {record['models'][j]}",
+            "pair": f"{record['models'][i]} \u2192\n{record['models'][j]}",
             "rate": record["rate"][i][j],
             "low": record["interval"][i][j][0],
             "high": record["interval"][i][j][1],

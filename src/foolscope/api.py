@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foolscope import __version__
 from foolscope.attacks import ATTACKS, Bound, bind
 from foolscope.auditing.battery import BATTERY
 from foolscope.auditing.run import Audit, run_audit
@@ -28,14 +29,14 @@ from foolscope.evaluation import Evaluation, rehearse, run_evaluation
 from foolscope.explaining import chosen
 from foolscope.explaining.run import Explained, run_explanations
 from foolscope.explaining.scene import YARDSTICK
-from foolscope.explaining.transfer import TransferMatrix, transfer_matrix
+from foolscope.explaining.transfer import TransferMatrix, transfer_matrix, write_transfer
 from foolscope.foreign import foreign_code, loaded_object
 from foolscope.given import Bounds, Data, checked_seed, data_of, fitting_subject, foreseen, name_of, source_of
 from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
 from foolscope.oracle import Oracle
-from foolscope.store import checked_folder
+from foolscope.store import checked_folder, open_store
 from foolscope.subject import Subject, checked_batch_size, checked_eps
 from foolscope.training import Trained
 from foolscope.training import train as run_training
@@ -283,6 +284,8 @@ def transfer(
     bounds: Bounds = (0.0, 1.0),
     resize: int | None = None,
     crop: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress = _silent,
 ) -> TransferMatrix:
     """Do examples made on one of these classifiers fool the others? The arguments that `audit` has too mean the same.
@@ -294,6 +297,7 @@ def transfer(
             that stops where its own model is just fooled transfers badly.
         targeted: aim at a wrong class drawn for each image, and count only that.
         norm, eps, samples, seed, batch_size, device, bounds, resize, crop, progress: as for `audit`.
+        out, overwrite: as for `audit`, but None writes nothing; the files are `transfer.json` and `report.html`.
 
     Returns:
         A `TransferMatrix`, over the images that every model gets right.
@@ -305,11 +309,13 @@ def transfer(
     radius = _checked(norm, eps, seed, batch_size)
     images = data_of(data, samples, resize, crop, bounds)
     bound = bind(attack, norm=norm, seed=seed, eps=checked_eps(norm, radius, images.shape, bounds))
-    loaded = {
-        name: fitting_subject(images, bounds, model, device=device, seed=seed).module for name, model in models.items()
-    }
-    return transfer_matrix(
-        loaded,
+    loaded = {name: fitting_subject(images, bounds, model, device=device, seed=seed) for name, model in models.items()}
+    hashes = {name: subject.sha256 for name, subject in loaded.items()}
+    known: dict[str, Any] = {"foolscope": __version__, "run": "transfer", "models": hashes, "data": fingerprint(images)}
+    known |= {"attack": bound.text, "targeted": targeted, "bounds": bounds, "seed": seed}
+    store = None if out is None else open_store(out, known, overwrite=overwrite)
+    found = transfer_matrix(
+        {name: subject.module for name, subject in loaded.items()},
         images.read(np.arange(len(images))),
         torch.from_numpy(images.labels),
         bound,
@@ -319,6 +325,9 @@ def transfer(
         batch_size=checked_batch_size(batch_size, images.shape, torch.device("cpu")),
         progress=progress,
     )
+    if store is not None:
+        write_transfer(found, store)
+    return found
 
 
 def verify(

@@ -30,6 +30,7 @@ FILES = (  # what runs leave
     "adversarial.safetensors",
     "report.html",
     "compare.json",
+    "transfer.json",
     "train.json",
     "history.parquet",
     "best.safetensors",

@@ -76,4 +76,5 @@ def test_nothing_fooled_and_nothing_found() -> None:
     answer = told(np.full(50, np.inf), first, np.zeros(50, bool))
     assert answer.estimate is None
     assert "attacks find 0.0%" in answer.finding
+    assert "is not known" in answer.finding
     assert answer.series["found"] == [None] * 50

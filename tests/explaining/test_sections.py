@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import foolscope
-from foolscope.explaining import power_law
+from foolscope.explaining import loss_race, power_law
 from foolscope.explaining.error_curve import conclude
 from foolscope.explaining.exponent import log_grid
+from foolscope.explaining.race import LOSSES, TRACED
 from foolscope.report.explanations import SECTIONS
 from foolscope.report.section import Chart
 
@@ -88,6 +89,15 @@ def test_the_race_s_numbers_fit_together(record: Any) -> None:
                 assert trace["l2"][1] <= series["step_sizes"]["perturbation"] * (1 + 1e-4)
             if loss == "ce_sign":
                 assert max(trace["gradient"]) <= 8 * (1 + 1e-6)  # of 64 signs
+
+
+def test_a_race_on_too_few_images_says_what_it_cannot_tell() -> None:
+    images, rising = 4, np.tile(np.arange(51.0), (4, 1))
+    stage = {f"{loss}_{key}": rising for loss in LOSSES for key in TRACED}
+    stage |= {f"{loss}_{key}": np.ones(images) for loss in LOSSES for key in ("seconds", "blur", "tv")}
+    found = loss_race.conclude(dict.fromkeys(loss_race.FOOTINGS, stage), dict.fromkeys(loss_race.FOOTINGS, 0.1), 836.0)
+    assert found.estimate is None
+    assert "is not known" in found.finding
 
 
 def test_linearity_numbers(record: Any) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import html
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from foolscope.attacks import bind
 from foolscope.errors import InputError
 from foolscope.explaining.transfer import transfer_matrix
 from foolscope.intervals import wilson
+from foolscope.report.explanations.transfer import section
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,6 +79,34 @@ def test_as_one_call(digits_network, digits_data):
     )
     assert found.rate[0, 0] > found.rate[0, 1]
     assert before == [p.requires_grad for p in digits_network.parameters()]
+
+
+def test_the_finding_names_the_pairs_that_examples_cross_least_and_most():
+    same, models = linear([[2.0, 0.0], [-2.0, 0.0]]), {"a": ALONG, "b": ACROSS}
+    found = transfer_matrix(models | {"c": same}, X, Y, bind("fgsm:norm=l2,eps=0.2"), bounds=None)
+    low, high = wilson(2, 4)
+    assert f"most often from a to c: 50.0% (95% interval {low:.1%} to {high:.1%})" in found.finding
+    assert "least often from a to b: 0.0%" in found.finding
+    assert "arXiv" in found.record()["method"]
+
+
+def test_one_number_off_the_diagonal_is_told_once():
+    found = transfer_matrix({"a": ALONG, "b": ALONG}, X, Y, bind("fgsm:norm=l2,eps=0.2"), bounds=None)
+    assert "least often" not in found.finding
+
+
+def test_the_files_hold_the_record_and_a_page_made_from_it(digits_network, digits_data, tmp_path):
+    models = {"own": digits_network, "twin": digits_network}
+    out = tmp_path / "out"
+    found = foolscope.transfer(models, digits_data, "fgsm", eps=0.1, samples=50, targeted=True, out=out)
+    record = json.loads((out / "transfer.json").read_text())
+    assert record == json.loads(json.dumps(found.record()))
+    made = section(record)
+    assert len(made.table.rows) == 4
+    assert all(len(row) == len(made.table.columns) for row in made.table.rows)
+    assert found.finding in html.unescape((out / "report.html").read_text())
+    with pytest.raises(InputError, match="another run"):
+        foolscope.transfer(models, digits_data, "fgsm", eps=0.2, samples=50, targeted=True, out=out)
 
 
 def test_bad_input():

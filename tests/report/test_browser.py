@@ -13,8 +13,9 @@ import pytest
 
 from foolscope.report import render_audit
 from foolscope.report.charts import curve_points
-from foolscope.report.explanations import loss_geometry
-from foolscope.report.explanations.style import axis, layered, lines
+from foolscope.report.explanations import loss_geometry, transfer
+from foolscope.report.explanations.shapes import boxes
+from foolscope.report.explanations.style import PLAIN, axis, layered, lines
 from foolscope.report.lines import lines_chart
 from foolscope.report.render import render_page
 from foolscope.report.section import Chart, Number, Numbers, Section
@@ -191,6 +192,50 @@ def test_no_legend_and_no_title_of_a_chart_is_cut_off(browser, tmp_path, width, 
     page.close()
     assert {text for text, _ in texts} >= {*names, *(("measured", "fitted") if made == "dashed" else ())}  # whole
     assert [text for text, inside in texts if not inside] == []
+
+
+def test_a_low_chart_leaves_no_gap_beneath_it(browser, tmp_path):
+    rows = [{"name": name, "low": 1, "q1": 2, "median": 3, "q3": 4, "high": 5} for name in ("one", "other")]
+    spec = boxes(rows, axis("median", "length"), names=("one", "other"))
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    plot, drawn = (page.locator(part).bounding_box()["height"] for part in (".plot", ".plot svg"))
+    page.close()
+    assert drawn < 300
+    assert plot - drawn < 20
+
+
+def test_the_numbers_of_a_logarithmic_axis_are_written_out(browser, tmp_path):
+    rows = [{"name": "one", "x": x, "y": y} for x, y in ((0.002, 10), (0.3, 1000))]
+    spec = layered(
+        lines(rows, axis("x", "eps", log=True, form=PLAIN), axis("y", "gradient", log=True, form=PLAIN), names=["one"])
+    )
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    texts = page.locator(".plot svg text").all_text_contents()
+    page.close()
+    assert {"0.01", "0.1", "10", "100", "1000"} <= set(texts)
+    assert not any("e" in text for text in texts if text[:1].isdigit())
+
+
+def test_the_names_of_both_models_of_a_transfer_are_whole_on_a_phone(browser, tmp_path):
+    names, rates = ["mnist_cnn_a_plain", "mnist_cnn_a_adv"], [[1.0, 0.1], [0.3, 0.2]]
+    ends = [[[rate, rate] for rate in row] for row in rates]
+    spec = transfer.chart({"models": names, "rate": rates, "interval": ends, "n": 100, "targeted": False})
+    file: Path = tmp_path / "chart.html"
+    file.write_text(render_page("chart", "chart", [Section("chart", "Chart", "", (Chart(spec, "A chart."),))]))
+    page = browser.new_page(viewport={"width": 375, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_selector(".plot svg")
+    texts = page.locator(".plot svg text").all_text_contents()
+    page.close()
+    assert all(f"{one} \u2192{other}" in texts for one in names for other in names)
 
 
 def test_long_names_above_numbers_share_a_phone(browser, tmp_path):

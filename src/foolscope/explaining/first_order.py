@@ -156,16 +156,15 @@ def _finding(series: dict[str, Any], n: int) -> str:
             "fool are settled so. "
         )
     if last["correlation"] is not None:
+        said += f"Over {_rivals_in_words(last)}, the rank correlation with the distance found is {last['correlation']:.2f}. "
+    if last["ratio"] is None:
+        said += "The median ratio of found to first order is not known: too few images, or too many that nothing was found for."
+    else:
+        low, high = last["interval"]
         said += (
-            f"Over {_rivals_in_words(last)}, the rank correlation with the distance found is {last['correlation']:.2f}"
+            f"The median ratio of found to first order is {last['ratio']:.2f} (95% interval {low:.2f} to {high:.2f})."
         )
-        if last["ratio"] is not None:
-            low, high = last["interval"]
-            said += (
-                f", the median ratio of found to first order {last['ratio']:.2f} (95% interval {low:.2f} to {high:.2f})"
-            )
-        said += "."
-    return said.strip()
+    return said
 
 
 def _rivals_in_words(row: dict[str, Any]) -> str:

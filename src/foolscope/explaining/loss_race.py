@@ -161,6 +161,8 @@ def _finding(footings: Mapping[str, Any], ratio: tuple[float, tuple[float, float
         said += (
             f"CE-sign takes {ratio[0]:.2f} times as many as CE (95% interval {ratio[1][0]:.2f} to {ratio[1][1]:.2f}). "
         )
+    else:
+        said += "How many times as many CE-sign takes as CE is not known: too few images on which both arrive. "
     added = {loss: same[loss]["l2"]["median"] for loss in LOSSES if same[loss]["l2"]}
     if "ce" in added and "ce_sign" in added:
         times = added["ce_sign"] / added["ce"]

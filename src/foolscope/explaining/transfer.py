@@ -17,7 +17,15 @@ from foolscope.explaining.race import drawn_targets
 from foolscope.intervals import wilson
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
+from foolscope.store import Store, write_json, write_text
 from foolscope.untouched import untouched
+
+RECORD, PAGE = "transfer.json", "report.html"
+METHOD = (
+    "Papernot et al. 2016 (arXiv:1605.07277) for the matrix, Goodfellow et al. 2015 (arXiv:1412.6572, sec. 8) for the agreement of wrong "
+    "answers. Images that every model gets right; the same attack, eps and, if targeted, targets on each model; its answers are tried on "
+    "all of them by fresh passes. Fooled: another class than the label (targeted: the target). Intervals: Wilson, over images."
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,31 @@ class TransferMatrix:
         """Wilson's 95 % interval of one rate."""
         return wilson(int(self.fooled[made_on, tried_on]), self.n)
 
+    @property
+    def finding(self) -> str:
+        """How often examples fool their own model, and between which models they do so most and least often."""
+        pairs = [(i, j) for i in range(len(self.models)) for j in range(len(self.models)) if i != j]
+        widest, narrowest = (pick(pairs, key=lambda pair: int(self.fooled[pair])) for pick in (max, min))
+        own, goal = self.rate.diagonal(), "lead to their targets on" if self.targeted else "fool"
+        least, most = f"{own.min():.1%}", f"{own.max():.1%}"
+        said = (
+            f"Made with {self.attack} on {self.n:,} images that all {len(self.models)} models get right, examples {goal} the model that "
+            f"they were made on in {least if least == most else f'{least} to {most}'} of the cases; another model most often from "
+            f"{self._told(*widest)}"
+        )
+        return said + (f", least often from {self._told(*narrowest)}." if widest != narrowest else ".")
+
+    def _told(self, made_on: int, tried_on: int) -> str:
+        low, high = self.interval(made_on, tried_on)
+        rate, between = self.rate[made_on, tried_on], f"95% interval {low:.1%} to {high:.1%}"
+        return f"{self.models[made_on]} to {self.models[tried_on]}: {rate:.1%} ({between})"
+
     def record(self) -> dict[str, object]:
         """As JSON has it."""
         places = range(len(self.models))
         return {
+            "finding": self.finding,
+            "method": METHOD,
             "models": list(self.models),
             "attack": self.attack,
             "targeted": self.targeted,
@@ -143,6 +172,17 @@ def transfer_matrix(
                 agreeing[i] += (wrong & wrong[i] & (said == said[i])).sum(1).cpu().numpy()
                 progress(name, min(n, (done + 1) * batch_size), n)
     return TransferMatrix(tuple(models), n, fooled, agreeing, both, size, targeted, attack.text)
+
+
+def write_transfer(found: TransferMatrix, store: Store) -> None:
+    """Writes `transfer.json` and `report.html` of a matrix into the store's folder."""
+    from foolscope.report.explanations.transfer import render_transfer
+
+    record = found.record()
+    with store.begin():
+        write_text(store.folder / PAGE, render_transfer(record))
+        write_json(store.folder / RECORD, record)
+        store.finish()
 
 
 def _batches(

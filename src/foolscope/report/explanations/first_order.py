@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foolscope.report.explanations.style import axis, diagonal, layered, points, span, spread
+from foolscope.report.explanations.style import PLAIN, axis, diagonal, layered, points, span, spread
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import percent, short, unit
 
@@ -61,8 +61,8 @@ def scatter(entry: Record) -> dict[str, Any]:
     rows = spread(rows, SHOWN)
     ends = span([row[key] for row in rows for key in ("first", "found")])
     what = unit(series["norm"])
-    x = axis("first", f"first-order distance ({what})", log=True, domain=ends, form=".2~g")
-    y = axis("found", f"distance found by attacks ({what})", log=True, domain=ends, form=".2~g")
+    x = axis("first", f"first-order distance ({what})", log=True, domain=ends, form=PLAIN)
+    y = axis("found", f"distance found by attacks ({what})", log=True, domain=ends, form=PLAIN)
     return layered(diagonal(*ends, x, y), points(rows, x, y, names=NAMES), height=400)
 
 

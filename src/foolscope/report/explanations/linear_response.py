@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foolscope.report.explanations.style import axis, diagonal, layered, lines, points, span, spread
+from foolscope.report.explanations.style import PLAIN, axis, diagonal, layered, lines, points, span, spread
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import percent, short, unit
 
@@ -55,8 +55,8 @@ def scatter(entry: Record) -> dict[str, Any]:
     rows = spread(rows, SHOWN)
     ends = span([row[key] for row in rows for key in ("predicted", "measured")])
     what = unit(series["norm"])
-    x = axis("predicted", f"predicted distance along the ray ({what})", log=True, domain=ends, form=".2~g")
-    y = axis("measured", f"measured distance ({what})", log=True, domain=ends, form=".2~g")
+    x = axis("predicted", f"predicted distance along the ray ({what})", log=True, domain=ends, form=PLAIN)
+    y = axis("measured", f"measured distance ({what})", log=True, domain=ends, form=PLAIN)
     return layered(diagonal(*ends, x, y), points(rows, x, y, names=("runner-up first", "lower rank first")), height=400)
 
 
@@ -71,7 +71,7 @@ def curves(entry: Record) -> dict[str, Any]:
         for key, name in named.items()
         for eps, share in _risen(series[key], end)
     ]
-    x = axis("eps", f"distance along the {series['direction']} ({unit(series['norm'])})", domain=(0, end), form=".2~g")
+    x = axis("eps", f"distance along the {series['direction']} ({unit(series['norm'])})", domain=(0, end), form=PLAIN)
     y = axis("share", "share of images whose class has changed", domain=(0, 1), form=".0%")
     return layered(lines(rows, x, y, names=tuple(named.values()), steps=True))
 

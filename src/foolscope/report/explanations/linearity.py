@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foolscope.report.explanations.style import axis, layered, lines, points
+from foolscope.report.explanations.style import PLAIN, axis, layered, lines, points
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import short
 
@@ -56,7 +56,7 @@ def growth(entry: Record) -> dict[str, Any]:
         if rise and rise > 0
     ]
     x = axis("n", "inputs that move by eps", log=True, form="~s")
-    y = axis("rise", "rise of the margin (rescaled logits)", log=True, form=".2~g")
+    y = axis("rise", "rise of the margin (rescaled logits)", log=True, form=PLAIN)
     names = tuple(WAYS.values())
     return layered(lines(rows, x, y, names=names), points(rows, x, y, names=names))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foolscope.report.explanations.style import axis, layered, lines
+from foolscope.report.explanations.style import PLAIN, axis, layered, lines
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import short
 
@@ -52,12 +52,14 @@ def chart(entry: Record) -> dict[str, Any]:
         ]
         if "exponent" in row and row["gap"]:
             top, slope, part = row["until"], row["exponent"] + 1, row["fitted_share"]
-            ends = (top * (row["share"][0] / part) ** (1 / slope), top)
+            low = top * (row["share"][0] / part) ** (1 / slope)
             curves += [
-                {"name": name, "gap": end, "share": part * (end / top) ** slope, "line": "fitted"} for end in ends
+                {"name": name, "gap": gap, "share": part * (gap / top) ** slope, "line": "fitted"} for gap in (low, top)
             ]
-    x = axis("gap", "gap between the largest logit and that of the rank (logit units)", log=True, form=".1~e")
-    y = axis("share", "share of images with a gap at most so large", log=True, form=".3~%")
+    gaps = [row["gap"] for row in curves]
+    ends = (min(gaps), max(gaps)) if gaps else None
+    x = axis("gap", "gap to the largest logit (logit units)", log=True, domain=ends, form=PLAIN)
+    y = axis("share", "share of images with at most this gap", log=True, form=".3~%")
     return layered(lines(curves, x, y, names=names, dash="line"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from foolscope.report.explanations.shapes import boxes
-from foolscope.report.explanations.style import axis, layered, lines
+from foolscope.report.explanations.style import PLAIN, axis, layered, lines
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import percent, short
 
@@ -75,7 +75,7 @@ def trace(entry: Record, field: str, footing: str) -> dict[str, Any]:
         if value is not None and (value > 0 or not log)
     ]
     x = axis("step", f"step ({FOOTINGS[footing]})")
-    y = axis("value", title, log=log, form=".2~g" if log else "")
+    y = axis("value", title, log=log, form=PLAIN if log else "")
     return layered(lines(rows, x, y, names=tuple(names.values())), height=240)
 
 

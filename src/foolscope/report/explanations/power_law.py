@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foolscope.report.explanations.style import axis, layered, lines, points
+from foolscope.report.explanations.style import PLAIN, axis, layered, lines, points
 from foolscope.report.section import Cell, Chart, Column, Section, Table
 from foolscope.report.wording import percent, short
 
@@ -57,7 +57,7 @@ def chart(entry: Record) -> dict[str, Any]:
                 {"name": name, "eps": eps, "error": law["amplitude"] * eps ** law["exponent"]}
                 for eps in (law["lower"], law["upper"])
             ]
-    x = axis("eps", "eps in input units (L2: Euclidean length)", log=True, form=".2~g")
+    x = axis("eps", "eps in input units (L2: Euclidean length)", log=True, form=PLAIN)
     y = axis("error", "adversarial error (share of all images)", log=True, form=".2~%")
     return layered(points(measured, x, y, names=names), lines(fitted, x, y, names=names))
 

@@ -55,3 +55,22 @@ def boxes(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], height:
     box = base.mark_bar(size=16, opacity=0.45).encode(x=alt.X(**{**value, "shorthand": "q1:Q"}), x2="q3:Q", tooltip=tip)
     middle = base.mark_tick(thickness=3, size=22).encode(x=alt.X(**{**value, "shorthand": "median:Q"}))
     return finished(alt.layer(whiskers, box, middle), height)
+
+
+def ranges(rows: Rows, value: Mapping[str, Any], *, names: Sequence[str], each: int = 36) -> dict[str, Any]:
+    """Points with their intervals, one a row: its `pair` in two lines in the margin, its `low` and `high`, coloured by its `name`."""
+    import altair as alt
+
+    order = [row["pair"] for row in rows]
+    scale = alt.Scale(domain=list(names), range=[PALETTE[k % len(PALETTE)] for k in range(len(names))])
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(
+        y=alt.Y("pair:N", sort=order, title=None, axis=alt.Axis(labelExpr=r"split(datum.label, '\n')", labelOffset=-7)),
+        color=alt.Color("name:N", scale=scale, legend=None),
+    )
+    tip = [
+        alt.Tooltip("pair:N", title=" "),
+        *(alt.Tooltip(f"{end}:Q", format=".1%") for end in ("rate", "low", "high")),
+    ]
+    whiskers = base.mark_rule(strokeWidth=1.5).encode(x=alt.X(**{**value, "shorthand": "low:Q"}), x2="high:Q")
+    middle = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X(**value), tooltip=tip)
+    return finished(alt.layer(whiskers, middle), each * max(2, len(rows)))

@@ -10,6 +10,7 @@ from foolscope.report.charts import HEIGHT, finished, legend
 # After Okabe and Ito; each at least 3 : 1 against both papers.
 PALETTE = ("#2a88c4", "#d55e00", "#009e73", "#b86aa0", "#8a7a00")
 QUIET = "#8a877f"  # references and diagonals
+PLAIN = ".4~g"  # of an axis' numbers: as many digits as a tick has, and 100, not 1e+2
 DASHES = {"solid": [1, 0], "dashed": [6, 4], "dotted": [2, 3]}
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]

@@ -37,6 +37,9 @@ def test_the_maxout_recipe() -> None:
         (0.9, 0.05), (1.9365, 0.05), (1.9365, 0.05), (1.9, 1.0), (1.9365, 1.0),
     ]  # fmt: skip
     assert [tuple(module.layer.weight.shape[:2]) for module in conv[:3]] == [(192, 3), (384, 96), (384, 192)]
+    for module in conv:  # cifar10.yaml: irange .005 in each of its layers
+        assert 0.0049 < float(module.layer.weight.detach().abs().max()) <= 0.005
+        assert not module.layer.bias.detach().any()
 
 
 def test_a_narrower_convolutional_maxout_may_start_where_its_signal_does_not_fade() -> None:

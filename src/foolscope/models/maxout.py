@@ -106,7 +106,10 @@ def _convolution(
 def maxout_conv(classes: int = 10, width: int = 96, *, start: float | None = None) -> nn.Module:
     """The CIFAR-10 network of cifar10.yaml, for 32x32 colour images after global contrast normalisation and whitening.
 
-    Three convolutional maxout layers of two pieces (their learning rate times 0.05), a dense one of 500 units, softmax.
+    Three convolutional maxout layers of two pieces (their learning rate times 0.05), a dense one of 500 units, softmax. The signal is faint
+    at the start, and that is the recipe's, which draws every layer from U(-0.005, 0.005): on 16 images of N(0, 0.25) the root mean square
+    falls from 0.018 after the first layer to 0.009, 0.002 and 5e-4 after the next, and the logits of different images differ by a standard
+    deviation of 2.4e-6 (seeds 0 to 2; full width).
 
     Args:
         classes: how many.

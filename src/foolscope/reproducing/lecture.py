@@ -372,15 +372,20 @@ def fgsm_on_colour(lab: Lab) -> Outcome:
     images = lab.images(recipes.CIFAR_TEST, lab.at(small=1000, paper=10_000, tiny=50))
     found = lab.found(recipe)
     values = fooled(found.module, images, fgsm(0.1)).values
+    right = max(1 / len(images), 1 - values["clean_error"])
+    values["fooled_of_those_right"] = (values["fgsm_error"] - values["clean_error"]) / right
     first, last = (float(found.history[place]["train_error"]) for place in (0, -1))
     return Outcome(
         values,
         n=len(images),
-        interval={key: share_interval(values[key], len(images)) for key in ("clean_error", "fgsm_error")},
+        interval={key: share_interval(values[key], len(images)) for key in ("clean_error", "fgsm_error")}
+        | {"fooled_of_those_right": share_interval(values["fooled_of_those_right"], round(right * len(images)))},
         substituted=recipes.colour_substituted(lab),
         notes=(
-            f"training error {first:.1%} after the first epoch, {last:.1%} after the last of {len(found.history)}; on the clean images "
-            f"that it gets right the network's mean confidence is {values['confidence_on_clean']:.1%}",
+            f"training error {first:.1%} after the first epoch, {last:.1%} after the last of {len(found.history)}. The FGSM error counts "
+            f"the images that are wrong without an attack; of those that are right the step turns {values['fooled_of_those_right']:.1%}. "
+            f"On these the network's mean confidence is {values['confidence_on_clean']:.1%} before the step, and "
+            f"{values['confidence_on_mistakes']:.1%} in the wrong class after it",
         ),
     )
 

@@ -209,22 +209,23 @@ def fooled(model: nn.Module, images: Images, attack: str, *, bounds: tuple[float
     )
 
 
-def rounding(model: nn.Module, images: Images, found: Fooled) -> dict[str, float]:
+def rounding(model: nn.Module, images: Images, found: Fooled, eps: float = EPS) -> dict[str, float]:
     """How far FGSM on cross-entropy fails through rounding: the same step on the margin loss, and with its gradient taken in float64.
 
     Args:
         model: images to logits, in float32.
         images: what was attacked.
-        found: what FGSM at `EPS` without a box did to them.
+        found: what FGSM without a box did to them.
+        eps: of that step.
 
     Returns:
         Both errors; the share of images whose predicted probability is exactly 1 in float32, and that share among those that resist.
     """
-    exact = perturb(copy.deepcopy(model).double(), images, fgsm()).to(images.inputs)
+    exact = perturb(copy.deepcopy(model).double(), images, fgsm(eps)).to(images.inputs)
     certain = confidence(outputs(model, images.inputs)) == 1
     resists = ~wrong(found.logits, images.labels)
     return {
-        "fgsm_error_margin_loss": error(outputs(model, perturb(model, images, fgsm(loss="margin"))), images.labels),
+        "fgsm_error_margin_loss": error(outputs(model, perturb(model, images, fgsm(eps, "margin"))), images.labels),
         "fgsm_error_float64": error(outputs(model, exact), images.labels),
         "certain_in_float32": float(certain.double().mean()),
         "certain_among_resisting": mean_where(certain.double(), resists),

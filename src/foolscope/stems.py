@@ -10,62 +10,88 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from types import MethodType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 FEW = 4  # input channels up to which blocks pay: at 6 they cost as much as the library's gradient (docs/benchmarks.md)
 FULL = 12  # channels that fill the kernels' vectors well enough
+# Outputs along each side for a tap: with fewer, windows lie outside of them; a kernel of the image's size took 60 to 190 times as long.
+ROOMY = 2
+FAR = 16  # the largest stride: beyond, arranging the weights costs as much as the library's gradient
+METHOD = "_conv_forward"  # of a layer: what its forward, between its hooks, calls
 
 
 @contextmanager
 def quick_stems(model: nn.Module) -> Iterator[None]:
-    """Inside: the model's stems compute their input gradient by blocks. Afterwards each layer is of its own class again.
+    """Inside: the model's stems compute their input gradient by blocks. Afterwards each layer is as it was.
 
-    The same sums in another order: gradients differ from the library's by rounding. Nothing changes on accelerators, in other dtypes than
-    float32, for layers that are not exactly `nn.Conv2d`, and where no gradient reaches the input.
+    The same sums in another order: gradients differ from the library's by rounding (and one that is not finite, by how far it spreads).
+    Nothing changes on accelerators, in other dtypes than float32, for layers that are not exactly `nn.Conv2d`, for kernels large beside
+    the image, where no gradient reaches the input, in what is compiled, under `torch.func` and in forward mode.
+
+    A layer keeps its class, as a model's own code may ask for it: only the method that computes is put before the class's own.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(1, 2, 3))
         >>> with quick_stems(model):
-        ...     isinstance(model[0], nn.Conv2d), type(model[0]).__name__
-        (True, 'Stem')
-        >>> type(model[0]).__name__
-        'Conv2d'
+        ...     type(model[0]).__name__, is_quick(model[0])
+        ('Conv2d', True)
+        >>> is_quick(model[0])
+        False
     """
     stems = quicken(model)
     try:
         yield
     finally:
         for part in stems:
-            part.__class__ = nn.Conv2d
+            vars(part).pop(METHOD, None)
 
 
 def quicken(model: nn.Module) -> list[nn.Conv2d]:
     """The model's stems, which compute their input gradient by blocks from now on."""
-    stems = [part for part in model.modules() if type(part) is nn.Conv2d and _pays(part)]
+    stems = [part for part in model.modules() if type(part) is nn.Conv2d and METHOD not in vars(part) and _pays(part)]
     for part in stems:
-        part.__class__ = Stem
+        vars(part)[METHOD] = MethodType(_conv_forward, part)
     return stems
 
 
+def is_quick(part: nn.Module) -> bool:
+    """Whether this layer computes its input gradient by blocks now."""
+    return METHOD in vars(part)
+
+
 def _pays(part: nn.Conv2d) -> bool:
-    few = part.in_channels <= FEW and part.groups == 1 and part.kernel_size != (1, 1)
+    few = part.in_channels <= FEW and part.groups == 1 and 1 not in part.kernel_size
     plain = part.padding_mode == "zeros" and not isinstance(part.padding, str) and part.dilation == (1, 1)
-    return few and plain and part.stride[0] == part.stride[1]
+    return few and plain and part.stride[0] == part.stride[1] <= FAR
 
 
-class Stem(nn.Conv2d):
-    """A convolution whose input gradient is computed by blocks."""
+def _conv_forward(self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """In the place of `nn.Conv2d._conv_forward`."""
+    usual = input.requires_grad and input.ndim == 4 and input.dtype == torch.float32 and input.device.type == "cpu"
+    if not usual or torch.is_autocast_enabled("cpu") or _transformed() or not _roomy(self, input.shape[2:]):
+        found: Tensor = nn.Conv2d._conv_forward(self, input, weight, bias)
+        return found
+    return _convolution(input, weight, bias, self.stride[0], self.padding)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        float32 = input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if not (input.requires_grad and float32 and input.device.type == "cpu" and input.ndim == 4):
-            found: Tensor = super()._conv_forward(input, weight, bias)
-            return found
-        return _convolution(input, weight, bias, self.stride[0], self.padding)
+
+def _transformed() -> bool:
+    """Whether something looks through the operations that a function with a backward of its own would hide."""
+    functional = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return functional or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def _roomy(part: nn.Conv2d, size: tuple[int, ...]) -> bool:
+    """Whether most of the blocks' windows over an image of this size lie inside of what the convolution hands out."""
+    assert not isinstance(part.padding, str)  # see `_pays`
+    sides = zip(size, part.kernel_size, part.padding, strict=True)
+    step = part.stride[0]
+    return all((length + 2 * edge - taps) // step + 1 >= ROOMY * -(-taps // step) for length, taps, edge in sides)
 
 
 class _Convolution(torch.autograd.Function):
@@ -73,7 +99,7 @@ class _Convolution(torch.autograd.Function):
     def forward(
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: tuple[int, int]
     ) -> Tensor:
-        ctx.save_for_backward(input if weight.requires_grad else None, weight)
+        ctx.save_for_backward(input if any(ctx.needs_input_grad[1:3]) else None, weight)
         ctx.size, ctx.stride, ctx.padding, ctx.bias = input.shape[2:], stride, padding, bias is not None
         return F.conv2d(input, weight, bias, stride, padding)
 
@@ -83,7 +109,8 @@ class _Convolution(torch.autograd.Function):
         input, weight = ctx.saved_tensors
         first, second, third = None, None, None
         if ctx.needs_input_grad[0]:
-            first = input_gradient(gradient, weight, ctx.size, ctx.stride, ctx.padding)
+            with torch.autocast("cpu", enabled=False):  # around a pass back it would round what went forward in float32
+                first = input_gradient(gradient, weight, ctx.size, ctx.stride, ctx.padding)
         if any(ctx.needs_input_grad[1:3]):
             of = [False, *ctx.needs_input_grad[1:3]]
             shape = [len(weight)] if ctx.bias else None

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from foolscope.oracle import Oracle
-from foolscope.stems import Stem
 from foolscope.untouched import HOOKS
 
 FOLDED, CHANNELS_LAST = "folded", "channels-last"
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, Stem)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 DEEP = 8  # convolutions from which channels-last pays on a processor: a network of 19 gains by it, one of 2 loses (docs/benchmarks.md)
 ROUNDING = 1e-9  # relative difference of logits and gradients in float64
@@ -69,11 +68,11 @@ def swift_copy(model: nn.Module, inputs: Tensor, ways: tuple[str, ...] | None = 
 
 def _paying(model: nn.Module, inputs: Tensor) -> list[tuple[str, ...]]:
     """What is worth a try, the best first."""
-    parts = list(model.modules())
+    parts = [type(part) for part in model.modules()]
     tried: list[tuple[str, ...]] = []
-    if inputs.device.type == "cpu" and sum(isinstance(part, nn.Conv2d) for part in parts) >= DEEP:
+    if inputs.device.type == "cpu" and parts.count(nn.Conv2d) >= DEEP:
         tried.append((FOLDED, CHANNELS_LAST))
-    if any(type(part) in NORMS for part in parts):
+    if any(part in NORMS for part in parts):
         tried.append((FOLDED,))
     return tried
 

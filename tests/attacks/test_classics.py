@@ -217,3 +217,14 @@ def test_ddn_keeps_a_pixel_of_no_slope(problem):
     affine = affine_problem(8, norm="l2", dtype=torch.float64)  # one pixel in sixteen has no weight
     found = ddn(affine.model, affine.inputs, affine.labels)
     assert torch.equal(found.flatten(1)[:, ::16], affine.inputs.flatten(1)[:, ::16])
+
+
+def test_cw_moves_in_half_precision_where_a_pixel_has_no_gradient():
+    """The squares' mean of such a pixel is the least that the dtype holds, not 0 / 0."""
+    model = torch.nn.Linear(3, 2, bias=False)
+    model.weight.data = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    model = model.half()
+    x = torch.tensor([[0.7, 0.4, 0.5]], dtype=torch.float16)
+    near = cw(model, x, torch.tensor([0]), steps=30)
+    assert int(model(near).argmax(1)) == 1
+    assert float(near[0, 2]) == pytest.approx(0.5, abs=1e-3)

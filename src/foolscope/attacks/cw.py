@@ -130,7 +130,8 @@ def _descend(
 ) -> tuple[Tensor, Tensor]:
     """`steps` of projected Adam from `x` at one constant; keeps what is nearest; the last point, and which images succeeded."""
     origin, view = oracle.inputs[rows], (-1, *[1] * (x.ndim - 1))
-    mean, square = torch.zeros_like(x), torch.full_like(x, STILL)
+    least = max(STILL, torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps)  # float16 has no 1e-30: 0 / 0
+    mean, square = torch.zeros_like(x), torch.full_like(x, least)
     won = torch.zeros_like(rows, dtype=torch.bool)
     for step in range(1, steps + 1):
         margin, _, gradient = oracle.gradient(x, rows)

@@ -27,7 +27,7 @@ HOOKS = (
 def untouched(module: nn.Module) -> Iterator[tuple[str, ...]]:
     """Inside: eval mode, no parameter requires a gradient, stems quick. Afterwards, exceptions included, the model is as it was.
 
-    Given back are each submodule's class, training flag and hooks, each parameter's identity, memory, dtype, device,
+    Given back are each submodule's methods, training flag and hooks, each parameter's identity, memory, dtype, device,
     `requires_grad` and `.grad`, and each buffer with its values. Parameters' values are not copied: an attack never
     writes to them.
 

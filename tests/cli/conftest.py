@@ -169,20 +169,28 @@ def foolscope(place: Path) -> Callable[..., Said]:
 
 
 @pytest.fixture
-def start(place: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the real console script and does not wait for it."""
+def start(place: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the real console script and does not wait for it; one that a failed test leaves running is ended."""
+    started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [SCRIPT, *map(str, arguments)],
-            cwd=place,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        started.append(
+            subprocess.Popen(
+                [SCRIPT, *map(str, arguments)],
+                cwd=place,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
+        return started[-1]
 
-    return run
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ def googlenet(shape: Shape, classes: int, *, stem: str = "small") -> nn.Module:
     channels, height, width = shape
     if stem == "small":
         return small_image("googlenet", (channels, height, width), classes)
-    net = small_image("googlenet", (channels, SIDE, SIDE), classes)
+    net: Any = small_image("googlenet", (channels, SIDE, SIDE), classes)
     net.conv1.conv = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     net.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
     return nn.Sequential(nn.ZeroPad2d(max(0, (SMALLEST - height) // 2)), net)

@@ -251,6 +251,11 @@ def googlenet(lab: Lab) -> Recipe:
     return Recipe("googlenet", {"stem": "own"}, options=options, remarks=(remark, own))
 
 
+def twice(recipe: Recipe) -> Recipe:
+    """The same training once more, from where it ended: its momentum begun afresh, its images in another order."""
+    return dataclasses.replace(recipe, seed=recipe.seed + 1, start=recipe)
+
+
 def zoo(lab: Lab) -> dict[str, Recipe]:
     """Networks of different kinds."""
     return {

@@ -17,6 +17,7 @@ from torch import nn
 from foolscope import __version__
 from foolscope.environment import environment
 from foolscope.errors import ForeignError, InputError
+from foolscope.intervals import wilson
 from foolscope.ledger import Case, Ints, Ledger, Progress, clean_pass, predicted
 from foolscope.models.adapters import CopiedInputs
 from foolscope.norms import NORMS, get_norm
@@ -187,7 +188,19 @@ def opened(
                 *notes,
                 f"attacks ran on a faster copy of the model ({done}); every answer was checked on the model itself",
             )
-        yield Opened(case, ledger, correct, probabilities, (*subject.notes, *data.notes, *notes))
+        told = (*subject.notes, *data.notes, *_no_better_than_guessing(len(correct), ledger), *notes)
+        yield Opened(case, ledger, correct, probabilities, told)
+
+
+def _no_better_than_guessing(right: int, ledger: Ledger) -> tuple[str, ...]:
+    """What looks like a fragile model is most often one that was given its images, or its labels, another way than in training."""
+    n, classes = ledger.logits.shape
+    if wilson(right, n)[0] > 1 / classes:
+        return ()
+    return (
+        f"clean accuracy is {right / n:.1%}, not clearly better than guessing among {classes} classes: check the order of "
+        "the labels, the size of the images, and whether the model itself does the normalisation that it was trained with",
+    )
 
 
 def _probe(case: Case) -> torch.Tensor:

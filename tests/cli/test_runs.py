@@ -233,6 +233,10 @@ def test_an_attack_of_the_users_is_rehearsed_where_it_has_an_image_to_attack(
     options = ("--attack", "net.py:shrinks", "--samples", "20", "--out", tmp_path / "out")
     said = call("attack", "net.py:net", tmp_path / "wrong.npz", *options)
     assert (said.code, json.loads((tmp_path / "out" / "attack.json").read_text())["clean_accuracy"]) == (0, 0)
+    assert [line for line in said.lines if "guessing" in line] == [
+        "foolscope: note: clean accuracy is 0.0%, not clearly better than guessing among 10 classes: check the order of the "
+        "labels, the size of the images, and whether the model itself does the normalisation that it was trained with"
+    ]
 
 
 # Interruption.

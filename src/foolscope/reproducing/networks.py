@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from foolscope.models.rbf import Rbf
 from foolscope.models.rbf import rbf as rbf_of
 
 Shape = Sequence[int]
+SMALLEST = 28  # pixels a side that GoogLeNet's own stem and poolings leave something of
 
 
 def linear(shape: Shape, classes: int) -> nn.Module:
@@ -56,12 +58,17 @@ class Headed(nn.Module):
         return logits
 
 
-def googlenet(shape: Shape, classes: int) -> nn.Module:
-    """Torchvision's GoogLeNet with a stem for small images."""
-    from foolscope.models.small_images import small_image
+def googlenet(shape: Shape, classes: int, *, stem: str = "small") -> nn.Module:
+    """Torchvision's GoogLeNet with a stem for `small` images, or with its `own`, which shrinks 28x28 pixels to 7x7 at once."""
+    from foolscope.models.small_images import SIDE, small_image
 
-    model: nn.Module = small_image("googlenet", (shape[0], shape[1], shape[2]), classes)
-    return model
+    channels, height, width = shape
+    if stem == "small":
+        return small_image("googlenet", (channels, height, width), classes)
+    net: Any = small_image("googlenet", (channels, SIDE, SIDE), classes)
+    net.conv1.conv = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    net.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
+    return nn.Sequential(nn.ZeroPad2d(max(0, (SMALLEST - height) // 2)), net)
 
 
 def conv_maxout(shape: Shape, classes: int, *, width: int = 96, start: float | None = None) -> nn.Module:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import room
-from foolscope.attacks._nearest import Nearest
+from foolscope.attacks._blocks import by_blocks
+from foolscope.attacks._nearest import Nearest, place
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
@@ -87,29 +88,48 @@ def ddn(
 def _turn(
     oracle: Oracle, rows: Tensor, norm: Norm, steps: int, init_norm: float | None, gamma: float, loss: Loss
 ) -> Tensor:
-    origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
-    view = (-1, *[1] * (origin.ndim - 1))
+    origin, box = oracle.inputs[rows], oracle.box(rows)
     best = Nearest(origin, room(origin))
-    x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm or 1.0)
-    for step in range(steps + 1):
-        if step < steps:
-            margin, _, gradient = oracle.gradient(x, rows, loss)
-        else:
-            margin, _ = oracle.value(x, rows, loss)
+    radius = origin.new_full((len(rows),), init_norm or 1.0)
+    x, delta, size = origin, torch.zeros_like(origin), torch.zeros_like(radius)
+
+    def move(
+        x: Tensor,
+        delta: Tensor,
+        size: Tensor,
+        origin: Tensor,
+        lower: Tensor,
+        upper: Tensor,
+        radius: Tensor,
+        length: float,
+    ) -> None:
+        """From the gradient, in `x`, to the next iterate, its perturbation and that one's size, in the same memory."""
+        scale = norm.size(x)
+        pace = length / torch.where(scale > 0, scale, 1)
+        heading = delta.addcmul_(x, pace.view(-1, *[1] * (x.ndim - 1)))
+        place(oracle, norm, origin, norm.steepest(heading, radius, lower, upper), x, delta, size)
+
+    for step in range(steps):
+        margin, _, gradient = oracle.gradient(x, rows, loss)
         fooled = margin > 0
-        best.take(x, norm.size(delta), fooled)
-        if step == steps:
-            break
+        best.take(x, size, fooled)
         length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2
-        scale = norm.size(gradient)
-        heading = delta.addcmul(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
         if step:
             radius = radius * torch.where(fooled, 1 - gamma, 1 + gamma)
         elif init_norm is None:
-            reach = norm.size(norm.cross(gradient, -OVERSHOOT * margin, lower, upper))
-            if oracle.bounds is not None:  # from near the ends of the box, some images find no way back
-                reach = reach.minimum(FARTHEST * norm.size(upper.maximum(-lower)))
+            reach = _reach(oracle, norm, gradient, margin, *box)
             radius = torch.where(reach > 0, reach, radius)  # 1 where the gradient is dead
-        x = oracle.clip(origin + norm.steepest(heading, radius, lower, upper))
-        delta = x - origin
+        x = gradient
+        by_blocks(move, x, delta, size, origin, *box, radius, length)
+    best.take(x, size, oracle.value(x, rows, loss)[0] > 0)
     return best.x
+
+
+def _reach(oracle: Oracle, norm: Norm, gradient: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """How far the linearised model's boundary is, within limits, `(r,)`."""
+    reach = norm.size(norm.cross(gradient, -OVERSHOOT * margin, lower, upper))
+    if oracle.bounds is None:
+        return reach
+    return reach.minimum(
+        FARTHEST * norm.size(upper.maximum(-lower))
+    )  # from near the ends of the box, some find no way back

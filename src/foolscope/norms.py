@@ -78,15 +78,16 @@ def _level(rate: Tensor, cap: Tensor, target: Tensor) -> Tensor:
     """
     most = torch.finfo(cap.dtype).max
     cap = cap.clamp_(max=most)
-    full, work = torch.empty_like(cap), torch.empty_like(cap)
+    full, before, work = torch.empty_like(cap), torch.zeros_like(cap), torch.empty_like(cap)
     t, left, free = torch.zeros_like(cap[:, :1]), target, rate.sum(1, keepdim=True)
     for _ in range(MAX_ROUNDS):
-        t = torch.where(left <= 0, t, torch.where(free > 0, left / free, torch.inf))
+        t = torch.where(left > 0, left / free, t)  # infinite where all have reached their caps
         torch.ge(torch.mul(rate, t.clamp(max=most), out=work), cap, out=full)
-        left = target - torch.mul(cap, full, out=work).sum(1, keepdim=True)
-        before, free = free, torch.mul(rate, full.neg_().add_(1), out=work).sum(1, keepdim=True)
-        if torch.equal(free, before):
+        if torch.equal(full, before):
             break
+        left = target - torch.mul(cap, full, out=work).sum(1, keepdim=True)
+        free = torch.addcmul(rate, rate, full, value=-1, out=work).sum(1, keepdim=True)
+        full, before = before, full
     return t
 
 
@@ -167,35 +168,35 @@ def _l2_size(d: Tensor) -> Tensor:
     return size * power.squeeze(1)
 
 
-def _l2_scale(d: Tensor, eps: Size, room: Tensor) -> tuple[Tensor, Tensor]:
-    """The `(b, 1)` t for which sign(d) * min(t * |d|, room) has l2 size eps, and |d|, both in units of a power of two."""
-    slope = (d.flatten(1) / _power(d)).abs_()
-    return _level(slope.square(), room.square(), _column(eps, d).square()).sqrt(), slope
+def _l2_scale(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The `(b, 1)` t for which d, times t and clipped to the box, has l2 size eps, in units of a power of two; that power, and d over it."""
+    power = _power(d)
+    slope = d.flatten(1) / power
+    return _level(slope.square(), _room(d, lower, upper).square_(), _column(eps, d).square()).sqrt_(), power, slope
 
 
-def _shrunk(slope: Tensor, t: Tensor, room: Tensor) -> Tensor:
-    """min(t * slope, room), where t may be infinite and slope 0; spoils the slope."""
-    return torch.minimum(slope.mul_(t.clamp(max=torch.finfo(t.dtype).max)), room, out=slope)
+def _clipped(slope: Tensor, t: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """t * slope in the box, in its shape, where t may be infinite and slope 0; spoils the slope."""
+    moved = slope.mul_(t.clamp(max=torch.finfo(t.dtype).max)).view_as(lower)
+    return torch.clamp(moved, lower, upper, out=moved)
 
 
 def _l2_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
-    room = _room(d, lower, upper)
-    t, slope = _l2_scale(d, eps, room)
-    # t * slope beyond |d| means that the point, clipped to the box, is in the ball already.
-    return _signed(_shrunk(slope, t.minimum(_power(d)), room), d)
+    t, power, slope = _l2_scale(d, eps, lower, upper)
+    # t * slope beyond d means that the point, clipped to the box, is in the ball already.
+    return _clipped(slope, t.minimum(power), lower, upper)
 
 
 def _l2_steepest(g: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
-    room = _room(g, lower, upper)
-    t, slope = _l2_scale(g, eps, room)
-    return _signed(_shrunk(slope, t, room), g)
+    t, _, slope = _l2_scale(g, eps, lower, upper)
+    return _clipped(slope, t, lower, upper)
 
 
 def _l2_cross(g: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     room, power = _room(g, lower, upper), _power(g)
-    slope = (g.flatten(1) / power).abs()
+    slope = g.flatten(1) / power
     t = _level(slope.square(), _gain(slope, room), _margin(margin) / power)
-    return _signed(_shrunk(slope, t, room), g)
+    return _clipped(slope, t, lower, upper)
 
 
 def _normal(u: Tensor) -> Tensor:
@@ -253,6 +254,10 @@ def _l1_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
 
 
 # -- l0 ---------------------------------------------------------------------------------------------------------------
+
+
+def _l0_size(d: Tensor) -> Tensor:
+    return torch.ne(d, 0, out=torch.empty_like(d)).flatten(1).sum(1)
 
 
 def _l0_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
@@ -323,7 +328,7 @@ NORMS: dict[str, Norm] = {
     "l0": Norm(
         "l0",
         "number of changed components (a colour pixel has three)",
-        lambda d: (d.flatten(1) != 0).sum(1).to(d.dtype),
+        _l0_size,
         _largest,
         _l0_project,
         _l0_steepest,

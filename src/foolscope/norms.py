@@ -91,10 +91,23 @@ def _level(rate: Tensor, cap: Tensor, target: Tensor) -> Tensor:
     return t
 
 
+def _falling(score: Tensor) -> Tensor:
+    """The places of each row's components `(b, d)`, none of them negative, in order of size, the largest first; ties: the earlier first.
+
+    On a processor in float32, where bits of numbers that are not negative are in the numbers' order, each component's bits and place make
+    one integer: numpy sorts integers with vector instructions, in a sixth of the time of torch's sort (torch 2.13, numpy 2.5, AVX-512).
+    """
+    if score.device.type != "cpu" or score.dtype != torch.float32:
+        return score.sort(dim=1, descending=True, stable=True).indices
+    keys = score.view(torch.int32).to(torch.int64).bitwise_not_().bitwise_left_shift_(32)
+    keys.bitwise_or_(torch.arange(score.shape[1])).numpy().sort(axis=1)
+    return keys.bitwise_and_(2**32 - 1)
+
+
 def _spend(score: Tensor, amount: Tensor, budget: Tensor) -> Tensor:
     """Uses up `amount` `(b, d)` in order of `score`, the largest first, until `budget` is spent; what each component spends."""
     amount = amount.minimum(budget)  # also makes infinite amounts finite
-    order = score.sort(dim=1, descending=True, stable=True).indices
+    order = _falling(score)
     sorted_amount = amount.gather(1, order)
     spent = sorted_amount.cumsum(1)
     before = torch.cat([torch.zeros_like(spent[:, :1]), spent[:, :-1]], 1)
@@ -103,7 +116,7 @@ def _spend(score: Tensor, amount: Tensor, budget: Tensor) -> Tensor:
 
 def _top(score: Tensor, count: Size) -> Tensor:
     """True for the `count` components of each row with the largest score; ties go to the earlier component."""
-    order = score.sort(dim=1, descending=True, stable=True).indices
+    order = _falling(score)
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places) < _column(count, score).floor()
 
@@ -169,14 +182,14 @@ def _l2_size(d: Tensor) -> Tensor:
 
 
 def _l2_scale(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The `(b, 1)` t for which d, times t and clipped to the box, has l2 size eps, in units of a power of two; that power, and d over it."""
+    """The `(b, 1)` t for which t * d, clipped to the box, has l2 size eps, in units of a power of two; that power; and d over it."""
     power = _power(d)
     slope = d.flatten(1) / power
     return _level(slope.square(), _room(d, lower, upper).square_(), _column(eps, d).square()).sqrt_(), power, slope
 
 
 def _clipped(slope: Tensor, t: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """t * slope in the box, in its shape, where t may be infinite and slope 0; spoils the slope."""
+    """The slope times t, clipped to the box, in its shape, where t may be infinite and slope 0; spoils the slope."""
     moved = slope.mul_(t.clamp(max=torch.finfo(t.dtype).max)).view_as(lower)
     return torch.clamp(moved, lower, upper, out=moved)
 
@@ -220,7 +233,9 @@ def _l1_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
     # The projection is sign(d) * clip(|d| - t, 0, room). As t falls from infinity, component i starts to grow at t = |d_i| and stops
     # at t = |d_i| - room_i, so the size is piecewise linear in t with 2d corners: sort them and read off t.
     size, room = d.flatten(1).abs(), _room(d, lower, upper)
-    corners, order = torch.cat([size, (size - room).clamp_min(0)], 1).sort(1, descending=True)
+    corners = torch.cat([size, (size - room).clamp_min(0)], 1)
+    order = _falling(corners)
+    corners = corners.gather(1, order)
     slope = torch.lt(order, size.shape[1], out=torch.empty_like(corners)).mul_(2).sub_(1).cumsum(1)
     grown = torch.cat(
         [torch.zeros_like(corners[:, :1]), (slope[:, :-1] * (corners[:, :-1] - corners[:, 1:])).cumsum(1)], 1

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 
 from foolscope.attacks._best import Kept
-from foolscope.norms import Norm
-from foolscope.oracle import Oracle
 
 NEARER = 1 - 1e-6  # what is nearer by less is a tie, which rounding would decide
 
@@ -43,9 +41,3 @@ class Nearest:
         else:
             self.size[places] = least
         return better
-
-
-def place(oracle: Oracle, norm: Norm, origin: Tensor, moved: Tensor, x: Tensor, d: Tensor, size: Tensor) -> None:
-    """The iterate `origin + moved`, in the box, its perturbation and that one's size, in the memory of `x`, `d` and `size`."""
-    oracle.clip(torch.add(origin, moved, out=x))
-    size.copy_(norm.size(torch.sub(x, origin, out=d)))

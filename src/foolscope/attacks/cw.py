@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import room
-from foolscope.attacks._blocks import by_blocks
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
@@ -130,40 +129,24 @@ def _descend(
     steps: int,
 ) -> tuple[Tensor, Tensor]:
     """`steps` of projected Adam from `x` at one constant; keeps what is nearest; the last point, and which images succeeded."""
-    origin, size = oracle.inputs[rows], norm.size(x - oracle.inputs[rows])
+    origin, view = oracle.inputs[rows], (-1, *[1] * (x.ndim - 1))
     least = max(STILL, torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps)  # float16 has no 1e-30: 0 / 0
     mean, square = torch.zeros_like(x), torch.full_like(x, least)
     won = torch.zeros_like(rows, dtype=torch.bool)
-
-    def move(
-        x: Tensor,
-        after: Tensor,
-        size: Tensor,
-        origin: Tensor,
-        mean: Tensor,
-        square: Tensor,
-        weight: Tensor,
-        length: Tensor,
-    ) -> None:
-        """From `x` to the next iterate, in the place of the gradient, and the size of its perturbation."""
-        view, gradient = (-1, *[1] * (x.ndim - 1)), after
-        slope = (x - origin).sub_(gradient.mul_(weight.view(view)))  # half of it: Adam does not look at the scale
-        mean.lerp_(slope, 1 - DECAY[0])
-        square.mul_(DECAY[1]).addcmul_(slope, slope, value=1 - DECAY[1])
-        spread = torch.sqrt(square, out=slope).div_(length.view(view))
-        oracle.clip(torch.addcdiv(x, mean, spread, value=-1, out=after))
-        size.copy_(norm.size(torch.sub(after, origin, out=spread)))
-
     for step in range(1, steps + 1):
         margin, _, gradient = oracle.gradient(x, rows)
+        d = x - origin
         reached = margin > wanted
         won |= reached & (2 * step > steps)
-        nearest.take(x, size, reached, live)
+        nearest.take(x, norm.size(d), reached, live)
         weight = torch.where(reached, 0, constant / 2)
+        slope = d.sub_(gradient.mul_(weight.view(view)))  # half of it: Adam does not look at the scale
+        mean.lerp_(slope, 1 - DECAY[0])
+        square.mul_(DECAY[1]).addcmul_(slope, slope, value=1 - DECAY[1])
         anneal = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
         length = rate * anneal * math.sqrt(1 - DECAY[1] ** step) / (1 - DECAY[0] ** step)
-        by_blocks(move, x, gradient, size, origin, mean, square, weight, length)
-        x = gradient
+        spread = torch.sqrt(square, out=slope).div_(length.view(view))
+        x = oracle.clip(torch.addcdiv(x, mean, spread, value=-1, out=spread))
     return x, won
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import room
-from foolscope.attacks._blocks import by_blocks
-from foolscope.attacks._nearest import Nearest, place
+from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
@@ -19,6 +18,7 @@ from foolscope.oracle import Oracle, attacked
 NORMS = ("l2",)
 LAST_STEP = 0.01  # what the step falls to
 OVERSHOOT = 1.01  # how far beyond the linear estimate of the boundary the first radius reaches
+SETTLING, MOST = 5, 1e6  # rounds after which the first push is close enough, and the largest push
 FARTHEST = 0.5  # of the largest change that the box allows: the first radius at most
 
 
@@ -88,48 +88,37 @@ def ddn(
 def _turn(
     oracle: Oracle, rows: Tensor, norm: Norm, steps: int, init_norm: float | None, gamma: float, loss: Loss
 ) -> Tensor:
-    origin, box = oracle.inputs[rows], oracle.box(rows)
+    origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
+    view = (-1, *[1] * (origin.ndim - 1))
     best = Nearest(origin, room(origin))
-    radius = origin.new_full((len(rows),), init_norm or 1.0)
-    x, delta, size = origin, torch.zeros_like(origin), torch.zeros_like(radius)
-
-    def move(
-        x: Tensor,
-        delta: Tensor,
-        size: Tensor,
-        origin: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        radius: Tensor,
-        length: float,
-    ) -> None:
-        """From the gradient, in `x`, to the next iterate, its perturbation and that one's size, in the same memory."""
-        scale = norm.size(x)
-        pace = length / torch.where(scale > 0, scale, 1)
-        heading = delta.addcmul_(x, pace.view(-1, *[1] * (x.ndim - 1)))
-        place(oracle, norm, origin, norm.steepest(heading, radius, lower, upper), x, delta, size)
-
-    for step in range(steps):
-        margin, _, gradient = oracle.gradient(x, rows, loss)
+    x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm or 1.0)
+    size, push = (
+        torch.zeros_like(radius),
+        torch.ones_like(radius),
+    )  # of delta; what makes up for what the box takes away
+    for step in range(steps + 1):
+        if step < steps:
+            margin, _, gradient = oracle.gradient(x, rows, loss)
+        else:
+            margin, _ = oracle.value(x, rows, loss)
         fooled = margin > 0
         best.take(x, size, fooled)
+        if step == steps:
+            break
         length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2
+        scale = norm.size(gradient)
+        heading = delta.addcmul_(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
         if step:
             radius = radius * torch.where(fooled, 1 - gamma, 1 + gamma)
         elif init_norm is None:
-            reach = _reach(oracle, norm, gradient, margin, *box)
+            reach = norm.size(norm.cross(gradient, -OVERSHOOT * margin, lower, upper))
+            if oracle.bounds is not None:  # from near the ends of the box, some images find no way back
+                reach = reach.minimum(FARTHEST * norm.size(upper.maximum(-lower)))
             radius = torch.where(reach > 0, reach, radius)  # 1 where the gradient is dead
-        x = gradient
-        by_blocks(move, x, delta, size, origin, *box, radius, length)
-    best.take(x, size, oracle.value(x, rows, loss)[0] > 0)
+        whole, x, delta = norm.size(heading), gradient, torch.empty_like(delta)
+        for _ in range(1 if step else SETTLING):
+            pace = push * radius / torch.where(whole > 0, whole, 1)
+            oracle.clip(torch.addcmul(origin, heading, pace.view(view), out=x))
+            size = norm.size(torch.sub(x, origin, out=delta))
+            push = (push * radius / torch.where(size > 0, size, radius)).clamp(1, MOST)
     return best.x
-
-
-def _reach(oracle: Oracle, norm: Norm, gradient: Tensor, margin: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """How far the linearised model's boundary is, within limits, `(r,)`."""
-    reach = norm.size(norm.cross(gradient, -OVERSHOOT * margin, lower, upper))
-    if oracle.bounds is None:
-        return reach
-    return reach.minimum(
-        FARTHEST * norm.size(upper.maximum(-lower))
-    )  # from near the ends of the box, some find no way back

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks._best import room
-from foolscope.attacks._blocks import by_blocks
-from foolscope.attacks._nearest import Nearest, place
+from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm, rivals, stride
 from foolscope.errors import InputError
 from foolscope.norms import Norm
@@ -228,40 +227,24 @@ def _shrink(
     """One run from `x`; what is nearer goes to `nearest`, in place. The last iterate, not looked at yet, and the last radius `(r,)`."""
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     d, mine, most = x - origin, torch.full_like(eps, torch.inf), eps
-    mean, size = torch.zeros_like(d), norm.size(d)
-
-    def move(
-        d: Tensor,
-        x: Tensor,
-        size: Tensor,
-        origin: Tensor,
-        mean: Tensor,
-        eps: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        length: float,
-    ) -> None:
-        """From the gradient, in `x`, to the next iterate, its perturbation and that one's size, in the same memory."""
-        moved = _moved(norm, d, _direction(x, mean, way), length, eps, lower, upper, x)
-        place(oracle, norm, origin, moved, x, d, size)
-
+    mean = torch.zeros_like(d)
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
-        fooled = margin > 0
+        size, fooled = norm.size(d), margin > 0
         nearest.take(x, size, fooled)
         mine = torch.where(fooled, mine.minimum(size), mine)
-        x = gradient
         if not step and not way.reach:  # the shortest way to the linearised boundary, exactly
-            jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
-            eps = norm.size(jump)
-            place(oracle, norm, origin, jump, x, d, size)
-            continue
-        if step:
-            rate = gamma * way.gamma * (way.last_gamma / way.gamma) ** (step / steps)
-            eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
-        eps = eps.minimum(most) if way.reach else _farther(norm, eps, mine, size, gradient, d, margin)
-        length = step_size * way.step * way.length(step / steps)
-        by_blocks(move, d, x, size, origin, mean, eps, lower, upper, length)
+            d = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
+            eps = norm.size(d)
+        else:
+            if step:
+                rate = gamma * way.gamma * (way.last_gamma / way.gamma) ** (step / steps)
+                eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
+            eps = eps.minimum(most) if way.reach else _farther(norm, eps, mine, size, gradient, d, margin)
+            along, length = _direction(gradient, mean, way), step_size * way.step * way.length(step / steps)
+            d = _moved(norm, d, along, length, eps, lower, upper, gradient)
+        x = oracle.clip(torch.add(origin, d, out=gradient))  # fresh memory costs as much as the sum
+        torch.sub(x, origin, out=d)
     return x, eps
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import room, take_rows
-from foolscope.attacks._blocks import by_blocks
-from foolscope.attacks._nearest import Nearest, place
+from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.norms import Norm
@@ -91,63 +90,40 @@ def sigma_zero(
 
 def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float) -> tuple[Nearest, Tensor]:
     """What gradient steps find, and the last iterate, which was not looked at yet."""
-    origin, box = oracle.inputs[rows], oracle.box(rows)
+    origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
+    view = (-1, *[1] * (origin.ndim - 1))
     found = Nearest(origin, room(origin))
-    x, d, size = origin, torch.zeros_like(origin), origin.new_zeros(len(rows))
+    x, d, tau = origin, torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE)
     mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
-    tau, length = origin.new_full((len(rows),), SPARSE), step_size
-
-    def move(
-        x: Tensor,
-        d: Tensor,
-        size: Tensor,
-        origin: Tensor,
-        mean: Tensor,
-        square: Tensor,
-        fooled: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        tau: Tensor,
-        rate: float,
-        correction: float,
-    ) -> None:
-        """From the gradient, in `x`, to the next iterate, its perturbation and that one's size, in the same memory."""
-        _average(norm, mean, square, d, x, fooled)
-        spread = torch.div(square, correction, out=x).sqrt_().add_(1e-8)
-        torch.clamp(d.addcdiv_(mean, spread, value=rate), lower, upper, out=d)
-        kept = torch.abs(d, out=x)
-        # by a mask that is a float: quicker than to fill in
-        d.mul_(torch.ge(kept, tau.view(-1, *[1] * (d.ndim - 1)), out=kept))
-        place(oracle, norm, origin, d, x, d, size)
-
+    length = step_size
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
         fooled = margin > 0
-        found.take(x, size, fooled)
-        rate = length / (1 - FADE[0] ** (step + 1))
-        length = step_size * (LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2)
+        found.take(x, norm.size(d), fooled)
         if step == 0:
-            jump = norm.cross(gradient, -OVERSHOOT * margin, *box)
-            _average(norm, mean, square, d, gradient, fooled)
-            place(oracle, norm, origin, jump, gradient, d, size)
+            jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
+        soft = d.square().add_(SOFT)
+        count = torch.mul(d, 2 * SOFT / d[0].numel()).div_(soft.square_())
+        ascent = gradient.mul_((~fooled).to(d.dtype).view(view)).sub_(count)
+        largest = norm.dual(ascent)
+        ascent /= torch.where(largest > 0, largest, 1).view(view)
+        mean.lerp_(ascent, 1 - FADE[0])
+        square.mul_(FADE[1]).addcmul_(ascent, ascent, value=1 - FADE[1])
+        if step == 0:
+            d = jump
         else:
+            rate = length / (1 - FADE[0] ** (step + 1))
+            spread = torch.div(square, 1 - FADE[1] ** (step + 1), out=soft).sqrt_().add_(1e-8)
+            d.addcdiv_(mean, spread, value=rate)
+        length = step_size * (LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2)
+        torch.clamp(d, lower, upper, out=d)
+        if step:
             tau = (tau + torch.where(fooled, TRIM, -TRIM) * length).clamp_(0, 1)
-            correction = 1 - FADE[1] ** (step + 1)
-            by_blocks(move, gradient, d, size, origin, mean, square, fooled, *box, tau, rate, correction)
-        x = gradient
+            size = torch.abs(d, out=soft)
+            d.mul_(torch.ge(size, tau.view(view), out=size))  # by a mask that is a float: quicker than to fill in
+        x = oracle.clip(torch.add(origin, d, out=ascent))
+        torch.sub(x, origin, out=d)
     return found, x
-
-
-def _average(norm: Norm, mean: Tensor, square: Tensor, d: Tensor, gradient: Tensor, fooled: Tensor) -> None:
-    """Takes the ascent on margin and count into its running mean and its square's; spoils the gradient."""
-    view = (-1, *[1] * (d.ndim - 1))
-    soft = d.square().add_(SOFT)
-    count = (d * (2 * SOFT / d[0].numel())).div_(soft.square_())
-    ascent = gradient.mul_((~fooled).to(d.dtype).view(view)).sub_(count)
-    largest = norm.dual(ascent)
-    ascent.div_(torch.where(largest > 0, largest, 1).view(view))
-    mean.lerp_(ascent, 1 - FADE[0])
-    square.mul_(FADE[1]).addcmul_(ascent, ascent, value=1 - FADE[1])
 
 
 def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: int) -> Tensor:

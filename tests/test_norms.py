@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from foolscope.errors import InputError
-from foolscope.norms import NORMS, get_norm
+from foolscope.norms import NORMS, _falling, get_norm
 
 CONVEX = ("linf", "l2", "l1")
 
@@ -165,6 +165,19 @@ def test_a_zero_gradient_gives_no_step_and_no_nan(name: str) -> None:
     assert not NORMS[name].steepest(zero, 1.0, lower, upper).any()
     assert not NORMS[name].cross(zero, torch.ones(2), lower, upper).any()
     assert not NORMS[name].project(zero, 1.0, lower, upper).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_falling_order_is_that_of_a_stable_sort(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    score = torch.rand(7, 300, generator=g).to(dtype) * 10.0 ** torch.randint(-40, 38, (7, 300), generator=g)
+    score[:, ::3], score[0], score[1, ::2], score[2, 5] = (
+        0.5,
+        0.0,
+        0.0,
+        torch.inf,
+    )  # ties, all alike, denormal, infinite
+    assert torch.equal(_falling(score), score.sort(dim=1, descending=True, stable=True).indices)
 
 
 @pytest.mark.parametrize("name", list(NORMS))

@@ -213,6 +213,22 @@ def test_ddn_first_goes_as_far_as_its_first_norm():
     torch.testing.assert_close(radii[1], torch.where(fooled, 0.05, 0.15).double())
 
 
+def test_ddn_comes_as_far_as_its_radius_where_the_box_takes_away():
+    """Half of the pixels have no room the way that they should go: the others make up for them, from the first step on."""
+    model = nn.Linear(4, 2).double()
+    model.weight.data = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]]).double()
+    model.bias.data = torch.tensor([20.0, 0.0]).double()  # out of reach: the radius grows from step to step
+    images, seen = torch.tensor([[0.2, 0.2, 1.0, 1.0]]).double(), []
+    model.register_forward_pre_hook(lambda part, args: seen.append(args[0].detach().clone()))
+    ddn(model, images, torch.tensor([0]), steps=60, init_norm=0.1, gamma=0.01)
+    ratios = [float(L2(x - images)) / (0.1 * 1.01**step) for step, x in enumerate(seen[2:])]
+    assert ratios[0] == pytest.approx(1, rel=1e-6)  # settled; with nothing made up for it would be 0.41
+    assert ratios[3:] == pytest.approx(
+        [1] * 57, rel=0.04
+    )  # carried over, it is a step late while the share of the box falls
+    assert ratios[-1] == pytest.approx(1, rel=0.02)
+
+
 def test_ddn_keeps_a_pixel_of_no_slope(problem):
     affine = affine_problem(8, norm="l2", dtype=torch.float64)  # one pixel in sixteen has no weight
     found = ddn(affine.model, affine.inputs, affine.labels)

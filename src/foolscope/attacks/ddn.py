@@ -18,6 +18,7 @@ from foolscope.oracle import Oracle, attacked
 NORMS = ("l2",)
 LAST_STEP = 0.01  # what the step falls to
 OVERSHOOT = 1.01  # how far beyond the linear estimate of the boundary the first radius reaches
+SETTLING, MOST = 5, 1e3  # rounds that settle the first push, and the largest push
 FARTHEST = 0.5  # of the largest change that the box allows: the first radius at most
 
 
@@ -37,9 +38,9 @@ def ddn(
     """The nearest fooling image in l2: unit gradient steps for the direction, a radius of its own for the norm.
 
     ``delta <- delta + a * g / |g|;  radius <- radius * (1 - gamma)`` where the iterate fools, ``* (1 + gamma)`` where not;
-    ``x <- inputs + radius * delta / |delta|``, with `a` falling from 1 to 0.01 along a cosine. Beyond the paper: the scaling to the
-    radius is exact inside the box (components at their limit stay, the others make up for them), the loss is the margin, which no
-    confidence saturates, the first radius is the image's own, and nothing is rounded to grey levels.
+    ``x <- inputs + radius * delta / |delta|``, with `a` falling from 1 to 0.01 along a cosine. Beyond the paper: where the
+    box takes away from the radius, the next scaling makes up for it, the loss is the margin, which no confidence saturates, the first
+    radius is the image's own, and nothing is rounded to grey levels.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -91,18 +92,21 @@ def _turn(
     view = (-1, *[1] * (origin.ndim - 1))
     best = Nearest(origin, room(origin))
     x, delta, radius = origin, torch.zeros_like(origin), origin.new_full((len(rows),), init_norm or 1.0)
+    # The share that the box takes away changes little from step to step: what makes up for it is carried over, where the exact step in
+    # ball and box would cost as much as half a pass of a small network (docs/decisions/0070).
+    size, push = torch.zeros_like(radius), torch.ones_like(radius)
     for step in range(steps + 1):
         if step < steps:
             margin, _, gradient = oracle.gradient(x, rows, loss)
         else:
             margin, _ = oracle.value(x, rows, loss)
         fooled = margin > 0
-        best.take(x, norm.size(delta), fooled)
+        best.take(x, size, fooled)
         if step == steps:
             break
         length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2
         scale = norm.size(gradient)
-        heading = delta.addcmul(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
+        heading = delta.addcmul_(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
         if step:
             radius = radius * torch.where(fooled, 1 - gamma, 1 + gamma)
         elif init_norm is None:
@@ -110,6 +114,10 @@ def _turn(
             if oracle.bounds is not None:  # from near the ends of the box, some images find no way back
                 reach = reach.minimum(FARTHEST * norm.size(upper.maximum(-lower)))
             radius = torch.where(reach > 0, reach, radius)  # 1 where the gradient is dead
-        x = oracle.clip(origin + norm.steepest(heading, radius, lower, upper))
-        delta = x - origin
+        whole, x, delta = norm.size(heading), gradient, torch.empty_like(delta)
+        for _ in range(1 if step else SETTLING):
+            pace = push * radius / torch.where(whole > 0, whole, 1)
+            oracle.clip(torch.addcmul(origin, heading, pace.view(view), out=x))
+            size = norm.size(torch.sub(x, origin, out=delta))
+            push = (push * radius / torch.where(size > 0, size, radius)).clamp(1, MOST)
     return best.x

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks._best import room
+from foolscope.attacks._best import room, take_rows
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm
 from foolscope.errors import InputError
@@ -102,10 +102,10 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
         found.take(x, norm.size(d), fooled)
         if step == 0:
             jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
-        soft = d.square() + SOFT
-        count = d * (2 * SOFT / d[0].numel()) / soft.square_()
+        soft = d.square().add_(SOFT)
+        count = torch.mul(d, 2 * SOFT / d[0].numel()).div_(soft.square_())
         ascent = gradient.mul_((~fooled).to(d.dtype).view(view)).sub_(count)
-        largest = ascent.flatten(1).abs().amax(1)
+        largest = norm.dual(ascent)
         ascent /= torch.where(largest > 0, largest, 1).view(view)
         mean.lerp_(ascent, 1 - FADE[0])
         square.mul_(FADE[1]).addcmul_(ascent, ascent, value=1 - FADE[1])
@@ -113,15 +113,15 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
             d = jump
         else:
             rate = length / (1 - FADE[0] ** (step + 1))
-            spread = (square / (1 - FADE[1] ** (step + 1))).sqrt_().add_(1e-8)
-            d = d.addcdiv_(mean, spread, value=rate)
+            spread = torch.div(square, 1 - FADE[1] ** (step + 1), out=soft).sqrt_().add_(1e-8)
+            d.addcdiv_(mean, spread, value=rate)
         length = step_size * (LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2)
         torch.clamp(d, lower, upper, out=d)
         if step:
             tau = (tau + torch.where(fooled, TRIM, -TRIM) * length).clamp_(0, 1)
-            size = d.abs()
+            size = torch.abs(d, out=soft)
             d.mul_(torch.ge(size, tau.view(view), out=size))  # by a mask that is a float: quicker than to fill in
-        x = oracle.clip(origin + d)
+        x = oracle.clip(torch.add(origin, d, out=ascent))
         torch.sub(x, origin, out=d)
     return found, x
 
@@ -129,23 +129,32 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
 def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: int) -> Tensor:
     """Tries to do with fewer components, in place; the last attempt, which was not looked at yet."""
     origin, (lower, upper) = oracle.inputs[rows], (side.flatten(1) for side in oracle.box(rows))
-    x, slope = found.x.clone(), torch.zeros_like(lower)
-    tried = torch.zeros_like(lower, dtype=torch.bool)
+    x, slope, tried = found.x.clone(), torch.zeros_like(lower), torch.zeros_like(lower)
+    # Masks are floats: `where` and `masked_fill` with irregular ones take ten times as long (torch 2.13, CPU).
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
-        better = found.take(x, norm.size(x - origin), margin > 0)[:, None]
-        slope = torch.where(better, gradient.flatten(1), slope) if step else gradient.flatten(1)  # at `found.x`
+        better = found.take(x, norm.size(x - origin), margin > 0)
+        take_rows(slope, gradient.flatten(1), better | (step == 0))  # at `found.x`
         d = (found.x - origin).flatten(1)
-        moved, room = d != 0, torch.where(slope > 0, upper, lower)
-        tried &= ~better & moved & (moved & ~tried).any(1, keepdim=True)
-        least = (slope * d).masked_fill(~moved | tried, torch.inf).topk(min(2, d.shape[1]), largest=False).indices
+        moved, room = (
+            torch.ne(d, 0, out=torch.empty_like(d)),
+            lower.lerp(upper, torch.gt(slope, 0, out=torch.empty_like(d))),
+        )
+        left = norm.size(moved - moved * tried)[:, None] > 0
+        tried.mul_(moved).mul_(left & ~better[:, None])
+        least = (slope * d).maximum(_fence(moved - tried)).topk(min(2, d.shape[1]), largest=False).indices
         # Every other pair of attempts moves what is left as far as the box allows, which costs nothing in l0.
-        attempt = torch.where(moved & (slope != 0), room, d) if step % 4 >= 2 else d
+        attempt = d.lerp(room, moved * torch.ne(slope, 0, out=torch.empty_like(d))) if step % 4 >= 2 else d
         if step % 2:
-            most = (slope * room).masked_fill(moved, -torch.inf).argmax(1, keepdim=True)
+            most = (slope * room).minimum(_fence(moved)).argmax(1, keepdim=True)
             attempt = attempt.scatter(1, most, room.gather(1, most)).scatter(1, least, 0)
         else:
             attempt = attempt.scatter(1, least[:, :1], 0)
-            tried.scatter_(1, least[:, :1], True)
+            tried.scatter_(1, least[:, :1], 1)
         x = oracle.clip(origin + attempt.view_as(origin))
     return x
+
+
+def _fence(mask: Tensor) -> Tensor:
+    """-inf where the mask, of floats, is 1 and inf where it is 0."""
+    return (0.5 - mask).mul_(torch.inf)

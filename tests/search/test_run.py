@@ -34,9 +34,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Search:
 
 
 def same(one: Search, other: Search) -> bool:
-    """All columns but the clock's."""
+    """All columns but the clocks'."""
     assert list(one.networks) == list(other.networks)
-    names = [name for name in one.networks if name != "seconds"]
+    names = [name for name in one.networks if "seconds" not in name]
     return all(
         np.array_equal(one.networks[n], other.networks[n], equal_nan=one.networks[n].dtype.kind == "f") for n in names
     )

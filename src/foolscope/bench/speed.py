@@ -82,7 +82,7 @@ def bare_loop(model: nn.Module, inputs: Tensor, passes: int) -> None:
 
 def paired(ours: Callable[[], object], bare: Callable[[], object], pairs: int | None = None) -> Ratio:
     """Both in turn, after one of each to warm up; `pairs` times, or as often as time allows."""
-    return _ratio(*interleaved((ours, bare), pairs))
+    return ratio_of(*interleaved((ours, bare), pairs))
 
 
 def interleaved(works: Sequence[Callable[[], object]], rounds: int | None = None) -> NDArray[np.float64]:
@@ -96,7 +96,8 @@ def interleaved(works: Sequence[Callable[[], object]], rounds: int | None = None
     return np.array(times).T
 
 
-def _ratio(mine: NDArray[np.float64], its: NDArray[np.float64]) -> Ratio:
+def ratio_of(mine: NDArray[np.float64], its: NDArray[np.float64]) -> Ratio:
+    """Of two rows of `interleaved`."""
     ratios = mine / its
     return Ratio(float(np.median(ratios)), (float(ratios.min()), float(ratios.max())), float(np.median(mine)))
 
@@ -165,7 +166,7 @@ def _rows(subject: Subject, pairs: int | None) -> Iterator[Row]:
     def row(what: str, attack: Callable[[Oracle], Tensor], passes: int, bound: float, leaving: bool = False) -> Row:
         works = (lambda: run(attack), lambda: bare_loop(model, x, passes), lambda: lean(passes))
         mine, bare, leaner = interleaved(works, pairs)
-        found, own = _ratio(mine, bare), _ratio(mine, leaner).median
+        found, own = ratio_of(mine, bare), ratio_of(mine, leaner).median
         step = None if leaving else 1e6 * found.seconds * (1 - 1 / own) / passes
         return Row(subject.name, what, len(x), found.median, found.spread, bound, found.seconds, own, step)
 

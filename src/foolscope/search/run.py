@@ -26,6 +26,7 @@ from foolscope.search.stacked import Schedule, attack_stack, train_stack
 from foolscope.store import Store, open_store
 
 TABLE = "networks.parquet"
+SPENT = ("seconds", "processor_seconds")  # by the clock, and of the processor: what a busy machine does not lengthen
 FOUND = ("dropout", "clean_accuracy", "exponent", "low", "high", "flips", "upper", "goodness", "returning")
 
 
@@ -34,8 +35,9 @@ class Search:
     """What a search found.
 
     Attributes:
-        networks: a row a network, as in `networks.parquet`: `network, architecture, shape, kind, parameters, seconds`, `dropout`,
-            `clean_accuracy`, and the law's `exponent, low, high, flips, upper, goodness, returning`; NaN where there was nothing to fit.
+        networks: a row a network, as in `networks.parquet`: `network, architecture, shape, kind, parameters, seconds,
+            processor_seconds`, `dropout`, `clean_accuracy`, and the law's `exponent, low, high, flips, upper, goodness, returning`; NaN
+            where there was nothing to fit.
         folder: where the table lies; None if it was not asked for.
     """
 
@@ -175,7 +177,7 @@ def _stacks(
 
         found = store.load(name)
         if found is None:
-            begun = time.perf_counter()
+            begun, busy = time.perf_counter(), time.process_time()
             stack = Stack(architecture, images.shape, classes, networks.to(device), seed).to(device)
             dropout = draw_dropout(architecture, networks, seed).to(device)
             train_stack(stack, inputs, labels, dropout, schedule, told)
@@ -185,18 +187,19 @@ def _stacks(
                 for key, column in law_columns(right.numpy(), flipped.numpy(), seed).items()
             }
             columns["dropout"] = dropout.cpu()
-            found = columns, {"seconds": repr(time.perf_counter() - begun)}
+            spent = time.perf_counter() - begun, time.process_time() - busy
+            found = columns, dict(zip(SPENT, map(repr, spent), strict=True))
             store.save(name, *found)
         told(each)
         pieces.append(found[0])
-        facts.append((number, architecture, len(networks), float(found[1]["seconds"])))
+        facts.append((number, architecture, len(networks), [float(found[1][key]) for key in SPENT]))
     known = {key: torch.cat([piece[key] for piece in pieces]).numpy() for key in FOUND}
     repeated = [
-        (number, str(a), a.kind, _parameters(a, images.shape, classes), seconds / many)
-        for number, a, many, seconds in facts
+        (number, str(a), a.kind, _parameters(a, images.shape, classes), *(seconds / many for seconds in spent))
+        for number, a, many, spent in facts
         for _ in range(many)
     ]
-    kinds = {"architecture": int, "shape": object, "kind": object, "parameters": int, "seconds": float}
+    kinds = {"architecture": int, "shape": object, "kind": object, "parameters": int} | dict.fromkeys(SPENT, float)
     of_each: dict[str, npt.NDArray[np.generic]] = {
         key: np.array([row[place] for row in repeated], kinds[key]) for place, key in enumerate(kinds)
     }

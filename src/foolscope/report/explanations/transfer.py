@@ -40,7 +40,7 @@ def section(record: Record) -> Section:
             (
                 Column("Made on"),
                 Column("Tried on"),
-                Column("Fooled", numeric=True),
+                Column("Given the target" if record["targeted"] else "Fooled", numeric=True),
                 Column("95% interval", numeric=True),
                 Column("Same wrong class on both", numeric=True),
                 Column("Mean size", numeric=True),

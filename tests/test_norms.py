@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from foolscope.errors import InputError
-from foolscope.norms import NORMS, _falling, get_norm
+from foolscope.norms import NORMS, falling, get_norm
 
 CONVEX = ("linf", "l2", "l1")
 
@@ -177,7 +177,7 @@ def test_the_falling_order_is_that_of_a_stable_sort(dtype: torch.dtype) -> None:
         0.0,
         torch.inf,
     )  # ties, all alike, denormal, infinite
-    assert torch.equal(_falling(score), score.sort(dim=1, descending=True, stable=True).indices)
+    assert torch.equal(falling(score), score.sort(dim=1, descending=True, stable=True).indices)
 
 
 @pytest.mark.parametrize("name", list(NORMS))

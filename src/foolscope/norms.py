@@ -91,7 +91,7 @@ def _level(rate: Tensor, cap: Tensor, target: Tensor) -> Tensor:
     return t
 
 
-def _falling(score: Tensor) -> Tensor:
+def falling(score: Tensor) -> Tensor:
     """The places of each row's components `(b, d)`, none of them negative, in order of size, the largest first; ties: the earlier first.
 
     On a processor in float32, where bits of numbers that are not negative are in the numbers' order, each component's bits and place make
@@ -107,7 +107,7 @@ def _falling(score: Tensor) -> Tensor:
 def _spend(score: Tensor, amount: Tensor, budget: Tensor) -> Tensor:
     """Uses up `amount` `(b, d)` in order of `score`, the largest first, until `budget` is spent; what each component spends."""
     amount = amount.minimum(budget)  # also makes infinite amounts finite
-    order = _falling(score)
+    order = falling(score)
     sorted_amount = amount.gather(1, order)
     spent = sorted_amount.cumsum(1)
     before = torch.cat([torch.zeros_like(spent[:, :1]), spent[:, :-1]], 1)
@@ -116,7 +116,7 @@ def _spend(score: Tensor, amount: Tensor, budget: Tensor) -> Tensor:
 
 def _top(score: Tensor, count: Size) -> Tensor:
     """True for the `count` components of each row with the largest score; ties go to the earlier component."""
-    order = _falling(score)
+    order = falling(score)
     places = torch.arange(score.shape[1], device=score.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places) < _column(count, score).floor()
 
@@ -234,7 +234,7 @@ def _l1_project(d: Tensor, eps: Size, lower: Tensor, upper: Tensor) -> Tensor:
     # at t = |d_i| - room_i, so the size is piecewise linear in t with 2d corners: sort them and read off t.
     size, room = d.flatten(1).abs(), _room(d, lower, upper)
     corners = torch.cat([size, (size - room).clamp_min(0)], 1)
-    order = _falling(corners)
+    order = falling(corners)
     corners = corners.gather(1, order)
     slope = torch.lt(order, size.shape[1], out=torch.empty_like(corners)).mul_(2).sub_(1).cumsum(1)
     grown = torch.cat(

@@ -22,7 +22,7 @@ from foolscope.attacks._step import (
 )
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
-from foolscope.norms import Norm, Size, _falling
+from foolscope.norms import Norm, Size, falling
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
@@ -261,7 +261,7 @@ def _ascent(oracle: Oracle, rows: Tensor, norm: Norm, eps: Tensor) -> Ascent:
         d, slope = x - origin, g.abs()
         free = torch.where(torch.where(g > 0, upper - d, d - lower) > ROUNDING, slope, 0).flatten(1)
         k = pace.moved.long().clamp(1, free.shape[1])
-        threshold = free.gather(1, _falling(free).gather(1, k[:, None] - 1)).squeeze(1)
+        threshold = free.gather(1, falling(free).gather(1, k[:, None] - 1)).squeeze(1)
         return back(d + g.sign() * spread(pace.size / k, x) * (slope >= spread(threshold, x)))
 
     return sparse if norm.name == "l1" else dense

@@ -114,8 +114,8 @@ CLAIMS = (
         # Most of the networks, not all: a fit to some 250 flips has a standard error of 0.06, so that of networks with an exponent of
         # exactly 1 one in ten would lie outside, and of those with 0.95 or 1.05 one in five.
         Rule((*between("median", *INSIDE), at_least("share_inside", 0.5)), n=30),
-        # 60 stacks of two; two thirds of it training (a sixtieth of the updates and a twentieth of the images of each, measured).
-        {"small": "about 27 min of processor time", "paper": "hours on a GPU"},
+        # 60 stacks of two; two thirds of it training.
+        {"small": "about 25 min of processor time", "paper": "hours on a GPU"},
         random_exponents,
     ),
 )

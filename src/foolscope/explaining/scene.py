@@ -20,7 +20,7 @@ from foolscope.oracle import Oracle
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Look = Callable[[Oracle], Mapping[str, Tensor]]
-YARDSTICK = {"quick": 40, "standard": 100, "exhaustive": 1000}  # steps of FMN: at least those of the battery of that effort
+YARDSTICK = {"quick": 40, "standard": 100, "exhaustive": 1000}  # steps of FMN: no fewer than the battery spends
 
 
 class OutOfTime(Exception):

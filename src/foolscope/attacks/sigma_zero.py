@@ -136,10 +136,8 @@ def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: i
         better = found.take(x, norm.size(x - origin), margin > 0)
         take_rows(slope, gradient.flatten(1), better | (step == 0))  # at `found.x`
         d = (found.x - origin).flatten(1)
-        moved, room = (
-            torch.ne(d, 0, out=torch.empty_like(d)),
-            lower.lerp(upper, torch.gt(slope, 0, out=torch.empty_like(d))),
-        )
+        moved = torch.ne(d, 0, out=torch.empty_like(d))
+        room = lower.lerp(upper, torch.gt(slope, 0, out=torch.empty_like(d)))
         left = norm.size(moved - moved * tried)[:, None] > 0
         tried.mul_(moved).mul_(left & ~better[:, None])
         least = (slope * d).maximum(_fence(moved - tried)).topk(min(2, d.shape[1]), largest=False).indices

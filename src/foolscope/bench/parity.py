@@ -107,6 +107,7 @@ def parity_table(
     checkout: Path,
     *,
     samples: int = 200,
+    norms: Sequence[str],
     efforts: Sequence[str],
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda line: None,
@@ -118,6 +119,7 @@ def parity_table(
         cache: folder of results.
         checkout: of AutoAttack.
         samples: images a network, the first in file order, misclassified ones included.
+        norms: in which networks are attacked.
         efforts: of our battery.
         progress: told (stage, images done, images in all).
         say: told what takes long.
@@ -128,7 +130,7 @@ def parity_table(
     rows = []
     for network in networks:
         subject = prepared(network, samples, cache)
-        for eps in network.eps:
+        for eps in (eps for eps in network.eps if ball(eps)[0] in norms):
             stage = f"{network.name} {eps}"
             progress(stage, 0, (1 + len(efforts)) * subject.n)
             reference = _reference(subject, eps, cache, checkout, say)

@@ -43,7 +43,8 @@ def run_benchmarks(
         peers: compare minimal distances with the peers'.
         autoattack: a checkout; compare fixed-eps batteries with it.
         samples: images a network.
-        norm, budget, attack: of the comparison of distances.
+        norm: of the comparisons.
+        budget, attack: of the comparison of distances.
         effort: of the comparison of batteries.
         cache: folder of results.
         progress: told (stage, images done, images in all).
@@ -109,6 +110,7 @@ def run_benchmarks(
             folder,
             Path(autoattack),
             samples=samples or 200,
+            norms=norm or tuple(NORMS),
             efforts=effort or tuple(BATTERY),
             progress=progress,
             say=say,
@@ -135,13 +137,14 @@ def _check(
         name = text.partition(":")[0]
         if name not in ATTACKS:
             raise InputError("--attack", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
-    for option, given in (("--norm", norm), ("--budget", budget), ("--attack", attack)):
+    for option, given in (("--budget", budget), ("--attack", attack)):
         if given and not peers:
             raise InputError(option, "--peers beside it", None)
     if effort and autoattack is None:
         raise InputError("--effort", "--autoattack PATH beside it", None)
-    if samples is not None and not peers and autoattack is None:
-        raise InputError("--samples", "--peers or --autoattack PATH beside it", None)
+    for option, chosen in (("--samples", samples), ("--norm", norm)):
+        if chosen and not peers and autoattack is None:
+            raise InputError(option, "--peers or --autoattack PATH beside it", None)
 
 
 def checked_checkout(path: Path) -> None:

@@ -6,8 +6,7 @@ import ctypes
 import sys
 
 # glibc's malloc.h
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
-LARGEST_MMAP_THRESHOLD = 2**25  # larger values are refused
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 PAD = 2**26  # bytes that the heap grows by at a time
 
 
@@ -28,5 +27,5 @@ def keep_freed_memory() -> bool:
         tell = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    wanted = ((MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, PAD))
+    wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, PAD))
     return all(tell(key, value) == 1 for key, value in wanted)

@@ -18,6 +18,8 @@ Call = Callable[..., "object"]
     [
         (["--peers", "--network", "mnist_cnn"], ("--network", "mnist_cnn", "nearest: mnist_cnn_a")),
         (["--peers", "--attack", "fnm"], ("--attack", "fnm", "nearest: fmn")),
+        (["--peers", "--against", "adv-lib FNM"], ("--against", "adv-lib FNM", "nearest: adv-lib FMN")),
+        (["--against", "adv-lib FMN"], ("--against", "--peers beside it", "got nothing")),
         (["--peers", "--norm", "l3"], ("--norm", "l3")),
         (["--peers", "--budget", "1"], ("--budget", "1")),
         (["--peers", "--samples", "0"], ("--samples", "0")),

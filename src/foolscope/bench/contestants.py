@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.bench.counted import REPEATED, RISING, TOLD, WHOLE, Counted, Telling
+from foolscope.errors import InputError
 
 OURS = "foolscope"
 P = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
@@ -284,6 +285,22 @@ def _peers() -> list[Contestant]:
 
 
 PEERS = _peers()
+
+
+def named_peer(text: str) -> Contestant:
+    """One of the peers' attacks.
+
+    Raises:
+        InputError: none is called that.
+
+    Example:
+        >>> named_peer("adv-lib FMN").norms
+        ('linf', 'l2', 'l1', 'l0')
+    """
+    known = {f"{row.library} {row.name}": row for row in PEERS}
+    if text not in known:
+        raise InputError("--against", "an attack of the peers'", text, known)
+    return known[text]
 
 
 def taking_part(contestants: list[Contestant], norm: str, budget: int, classes: int) -> list[Contestant]:

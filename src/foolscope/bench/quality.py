@@ -62,6 +62,7 @@ def quality_table(
     norms: Sequence[str] = tuple(NORMS),
     budgets: Sequence[int] | None = None,
     attacks: Sequence[Contestant] | None = None,
+    against: Sequence[Contestant] | None = None,
     seed: int = 0,
     progress: Progress = lambda stage, done, total: None,
     say: Callable[[str], None] = lambda line: None,
@@ -76,6 +77,7 @@ def quality_table(
         norms: in which.
         budgets: forwards and backwards an image; None for those of each network.
         attacks: ours; None for all minimal-norm attacks.
+        against: the peers'; None for all that there are.
         seed: of torch's generator, for the peers; our attacks' own default otherwise.
         progress: told (network, images attacked, images in all).
         say: told of attacks that failed.
@@ -83,7 +85,7 @@ def quality_table(
     Returns:
         A row a cell, in order of network, norm and budget.
     """
-    contestants = [*(our_minimal() if attacks is None else attacks), *(PEERS if peers else [])]
+    contestants = [*(our_minimal() if attacks is None else attacks), *((against or PEERS) if peers else [])]
     pythons = {OURS: Path(sys.executable)} | ({"peers": peers} if peers else {})
     threads = torch.get_num_threads()
     versions = {OURS: code_digest()}

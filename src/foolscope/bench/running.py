@@ -30,6 +30,7 @@ def run_benchmarks(
     norm: tuple[str, ...] = (),
     budget: tuple[int, ...] = (),
     attack: tuple[str, ...] = (),
+    against: tuple[str, ...] = (),
     effort: tuple[str, ...] = (),
     cache: str | None = None,
     progress: Progress = lambda stage, done, total: None,
@@ -44,7 +45,7 @@ def run_benchmarks(
         autoattack: a checkout; compare fixed-eps batteries with it.
         samples: images a network.
         norm: of the comparisons.
-        budget, attack: of the comparison of distances.
+        budget, attack, against: of the comparison of distances.
         effort: of the comparison of batteries.
         cache: folder of results.
         progress: told (stage, images done, images in all).
@@ -57,7 +58,7 @@ def run_benchmarks(
         InputError: bad input, in one line.
     """
     content: dict[str, Any]
-    _check(peers, autoattack, samples, norm, budget, attack, effort)
+    _check(peers, autoattack, samples, norm, budget, attack, against, effort)
     if copies:
         from foolscope.bench import copies as copied
 
@@ -87,6 +88,7 @@ def run_benchmarks(
 
         wanted = [row for row in peer_networks.named(network) if row.budgets]
         ours = [contestants.ours(text) for text in attack] or None
+        theirs = [contestants.named_peer(text) for text in against] or None
         python = peer_environment.peer_python(folder / "peers", say)
         compared = quality.quality_table(
             wanted,
@@ -96,6 +98,7 @@ def run_benchmarks(
             norms=norm or tuple(NORMS),
             budgets=budget or None,
             attacks=ours,
+            against=theirs,
             progress=progress,
             say=say,
         )
@@ -127,6 +130,7 @@ def _check(
     norm: Sequence[str],
     budget: Sequence[int],
     attack: Sequence[str],
+    against: Sequence[str],
     effort: Sequence[str],
 ) -> None:
     if samples is not None and samples < 1:
@@ -137,7 +141,7 @@ def _check(
         name = text.partition(":")[0]
         if name not in ATTACKS:
             raise InputError("--attack", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
-    for option, given in (("--budget", budget), ("--attack", attack)):
+    for option, given in (("--budget", budget), ("--attack", attack), ("--against", against)):
         if given and not peers:
             raise InputError(option, "--peers beside it", None)
     if effort and autoattack is None:

@@ -286,6 +286,9 @@ def data(as_json: bool) -> int:
 @click.option(
     "--attack", multiple=True, help="Instead of all our minimal-norm attacks this one (--peers), NAME[:key=value,...]."
 )
+@click.option(
+    "--against", multiple=True, help="Instead of all the peers' attacks this one (--peers), as their tables name it."
+)
 @click.option("--effort", type=choice(EFFORTS), multiple=True, help="Only this battery (--autoattack).")
 @click.option(
     "--cache", metavar="DIR", help="Folder for results and the peers' environment.  [default: ~/.cache/foolscope/bench]"

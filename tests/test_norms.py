@@ -186,7 +186,7 @@ def test_random_points_lie_where_they_should(name: str) -> None:
     norm = NORMS[name]
     eps = torch.linspace(1, 9, 50)
     assert torch.allclose(norm.size(norm.surface(u, eps)), eps.floor() if name == "l0" else eps, rtol=1e-5)
-    inside = norm.size(norm.inside(u, torch.rand(50), eps))
+    inside = norm.size(norm.inside(u, lambda: torch.rand(50), eps))
     assert (inside <= eps * (1 + 1e-5)).all()
     if name == "linf":
         assert norm.surface(u, eps).abs().flatten(1).amin(1).allclose(eps)

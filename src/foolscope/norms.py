@@ -16,6 +16,7 @@ from torch import Tensor
 from foolscope.errors import InputError
 
 Size = Tensor | float  # one radius for all, or `(b,)`
+Draw = Callable[[], Tensor]
 MAX_ROUNDS = 64  # of the active-set iteration; about five are typical, and each one fixes at least one more component
 
 
@@ -33,7 +34,7 @@ class Norm:
         cross: `g, margin, lower, upper -> argmin size(d)` subject to `<g, d> >= margin` in the box (exact); every component at
             its limit where the box does not allow the margin.
         surface: `u, eps ->` a random point of size eps from uniforms `u` in (0, 1) of its shape (linf: a corner).
-        inside: `u, radius, eps ->` a random point of the ball from uniforms `u` and `radius` `(b,)`.
+        inside: `u, radius, eps ->` a random point of the ball from uniforms `u` and those `(b,)` that `radius()` draws if needed.
         largest: `components, width ->` the size of the largest perturbation that a box of that width allows.
     """
 
@@ -45,7 +46,7 @@ class Norm:
     steepest: Callable[[Tensor, Size, Tensor, Tensor], Tensor]
     cross: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     surface: Callable[[Tensor, Size], Tensor]
-    inside: Callable[[Tensor, Tensor, Size], Tensor]
+    inside: Callable[[Tensor, Draw, Size], Tensor]
     largest: Callable[[int, float], float]
 
 
@@ -157,7 +158,7 @@ def _linf_surface(u: Tensor, eps: Size) -> Tensor:
     return ((u.flatten(1) < 0.5).to(u.dtype) * -2 + 1).mul(_column(eps, u)).view_as(u)
 
 
-def _linf_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
+def _linf_inside(u: Tensor, radius: Draw, eps: Size) -> Tensor:
     return (2 * u.flatten(1) - 1).mul(_column(eps, u)).view_as(u)
 
 
@@ -222,8 +223,8 @@ def _l2_surface(u: Tensor, eps: Size) -> Tensor:
     return (direction / size * _column(eps, u)).view_as(u)
 
 
-def _l2_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
-    return _l2_surface(u, torch.as_tensor(eps, dtype=u.dtype) * radius ** (1 / max(1, u[0].numel())))
+def _l2_inside(u: Tensor, radius: Draw, eps: Size) -> Tensor:
+    return _l2_surface(u, torch.as_tensor(eps, dtype=u.dtype) * radius() ** (1 / max(1, u[0].numel())))
 
 
 # -- l1 ---------------------------------------------------------------------------------------------------------------
@@ -264,8 +265,8 @@ def _l1_surface(u: Tensor, eps: Size) -> Tensor:
     return (direction / direction.abs().sum(1, keepdim=True) * _column(eps, u)).view_as(u)
 
 
-def _l1_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
-    return _l1_surface(u, torch.as_tensor(eps, dtype=u.dtype) * radius ** (1 / max(1, u[0].numel())))
+def _l1_inside(u: Tensor, radius: Draw, eps: Size) -> Tensor:
+    return _l1_surface(u, torch.as_tensor(eps, dtype=u.dtype) * radius() ** (1 / max(1, u[0].numel())))
 
 
 # -- l0 ---------------------------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ def _l0_surface(u: Tensor, eps: Size) -> Tensor:
     return torch.where(_top(flat, eps), sign, 0).view_as(u)
 
 
-def _l0_inside(u: Tensor, radius: Tensor, eps: Size) -> Tensor:
+def _l0_inside(u: Tensor, radius: Draw, eps: Size) -> Tensor:
     flat = u.flatten(1)
     return torch.where(_top(flat, eps), 2 * (flat * 4096).frac() - 1, 0).view_as(u)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -82,10 +83,12 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     index, shape = oracle.index[rows], x.shape[1:]
     precise = torch.promote_types(x.dtype, torch.float32)  # half precision has too few distinct draws
     u = rng.uniform(seed, index, 3 * draw, shape, precise)
-    radius = rng.uniform(seed, index, 3 * draw + 1, (), precise)
+    radius = partial(rng.uniform, seed, index, 3 * draw + 1, (), precise)
     eps = of_rows(eps, rows)
-    d = norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)
-    return oracle.clip(x + norm.project(d.to(x.dtype), eps, *oracle.box(rows)))
+    d = (norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)).to(x.dtype)
+    if norm.name != "linf":  # there the box needs no more than a clip
+        d = norm.project(d, eps, *oracle.box(rows))
+    return oracle.clip(d.add_(x))
 
 
 def rivals(oracle: Oracle, count: int) -> Tensor:

@@ -48,10 +48,11 @@ BATTERY: dict[str, tuple[Step, ...]] = {
     ),
     "standard": (
         Step("pgd", "pgd:steps=20"),
-        Step("climbs", "hybrid:rounds=0"),
+        Step("climbs", "hybrid:rounds=0", norms=("linf", "l2")),
         Step("fmn", "fmn:steps=60", everyone=True),
         Step("sigma_zero", "sigma_zero:steps=60", everyone=True),  # in l0
-        # In l1 climbs in a ball get stuck, on hardened networks nearly all, and the way from afar is long (docs/decisions/0064).
+        # In l1 climbs in a ball get stuck, APGD's least, and the way from afar is long (docs/decisions/0064, 0072).
+        Step("apgd", "apgd", norms=("l1",)),
         Step("fmn_long", "fmn:steps=300", norms=("l1",)),
         Step("noise", "noise:steps=10", sees="outputs"),
         Step("square", "square:steps=150", sees="outputs"),
@@ -63,6 +64,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("climbs", "hybrid:steps=60,finish=200,rounds=0"),
         Step("fmn", "fmn:steps=1000", everyone=True),
         Step("sigma_zero", "sigma_zero:steps=1000", everyone=True),  # in l0
+        Step("apgd", "apgd:restarts=3", norms=("l1",)),
         Step("noise", "noise:steps=100", sees="outputs"),
         Step("square", "square:steps=1000", sees="outputs"),
         Step("hybrid", "hybrid:steps=40,restarts=18,finish=100,rounds=20,flips=300", sees="both"),

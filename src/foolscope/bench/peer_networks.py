@@ -157,7 +157,6 @@ NETWORKS: dict[str, Network] = {
             MODELS["mlp"].build,
             partial(_hardened, "fgsm_mix:eps=0.2"),
             eps=("0.1",),
-            budgets=(),
         ),
         Network(
             "lenet trades",

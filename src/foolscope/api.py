@@ -40,6 +40,7 @@ from foolscope.store import checked_folder, open_store
 from foolscope.subject import Subject, checked_batch_size, checked_eps
 from foolscope.training import Trained
 from foolscope.training import train as run_training
+from foolscope.training.images import to_learn_from
 from foolscope.verification import Claim, check_recorded, read_record, run_verification
 
 
@@ -458,6 +459,7 @@ def _test_images(data: Data, test: Data | None, sizes: dict[str, Any]) -> DataSe
     if test is not None:
         own = sizes if isinstance(test, str) else {"bounds": sizes["bounds"]}
         return data_of(test, **own)
+    data = to_learn_from(data)
     name, _, split = data.partition(":") if isinstance(data, str) else ("", "", "")
     if name in BUILTIN and split == "train":
         return data_of(f"{name}:test", **sizes)

@@ -29,6 +29,22 @@ def number(argument: str, text: str) -> float:
     return value
 
 
+def within(argument: str, value: float, low: float, high: float = math.inf) -> float:
+    """`value` itself, if it lies in [low, high] and is finite.
+
+    Raises:
+        InputError: naming `argument`.
+
+    Example:
+        >>> within("alpha", 0.5, 0, 1)
+        0.5
+    """
+    if not low <= value <= high or math.isinf(value):
+        wanted = f"a number of at least {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
+        raise InputError(argument, wanted, value)
+    return value
+
+
 def numbers(argument: str, text: str) -> list[float]:
     """Numbers with commas between them.
 

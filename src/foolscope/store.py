@@ -37,6 +37,7 @@ FILES = (  # what runs leave
     "last.safetensors",
     "networks.parquet",
 )
+FOLDERS = ("audit", "tensorboard")  # what trainings leave beside them
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ class Store:
                 shutil.rmtree(self.work)
             for name in FILES:
                 (self.folder / name).unlink(missing_ok=True)
+            if (_settings(self.folder) or {}).get("run") == "train":  # else the folders are somebody's own
+                for name in FOLDERS:
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
             write_json(self.folder / SETTINGS, self.settings)
         self.work.mkdir(exist_ok=True)
         for stale in (*_stale(self.folder), *_stale(self.work)):

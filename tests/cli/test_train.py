@@ -113,6 +113,22 @@ def test_each_objective_from_the_command_line(call: Callable, tmp_path: Path, na
     assert json.loads((tmp_path / "train.json").read_text())["objective"] == text
 
 
+def test_another_training_leaves_nothing_of_the_one_before(call: Callable, tmp_path: Path) -> None:
+    short = (*TRAIN, "--samples", "300", "--epochs", "1", "--audit-samples", "20", "--out", tmp_path / "net")
+    assert call(*short).code == 0
+    assert (tmp_path / "net" / "audit" / "audit.json").exists()
+    assert call(*short, "--objective", "madry:steps=1", "--audit", "none", "--overwrite").code == 0
+    assert not (tmp_path / "net" / "audit").exists()
+
+
+def test_a_data_set_without_a_split_means_its_training_images(call: Callable, tmp_path: Path) -> None:
+    assert (
+        call(*TRAIN[:2], "digits", *QUICK[3:], "--audit", "quick", "--audit-samples", "5", "--out", tmp_path).code == 0
+    )
+    assert json.loads((tmp_path / "train.json").read_text())["data"]["name"] == "digits:train"
+    assert json.loads((tmp_path / "audit" / "audit.json").read_text())["data"]["name"] == "digits:test"
+
+
 def test_objectives_are_listed(call: Callable) -> None:
     rows = json.loads(call("objectives", "--json").out)["objectives"]
     assert [row["name"] for row in rows] == list(OBJECTIVES)
@@ -140,6 +156,19 @@ def test_two_trainings_compared(call: Callable, tmp_path: Path) -> None:
         (("--momentum", "0.5,0.7"), "foolscope: --momentum: expected one number, or three"),
         (("--validation", "no.npz"), "foolscope: DATA: expected an existing file"),
         (("--lr", "-1"), "foolscope: --lr: expected a finite number of at least 0"),
+        (("--objective", "madry:steps=0"), "foolscope: steps: expected a whole number of at least 1"),
+        (("--objective", "trades:steps=-1"), "foolscope: steps: expected a whole number of at least 1"),
+        (("--objective", "trades:beta=-1"), "foolscope: beta: expected a number of at least 0"),
+        (("--objective", "fast:step_size=0"), "foolscope: step_size: expected a positive number"),
+        (("--objective", "fgsm_mix:alpha=2"), "foolscope: alpha: expected a number in [0, 1]"),
+        (("--objective", "step_ll_mix:share=-0.5"), "foolscope: share: expected a number in [0, 1]"),
+        (("--objective", "l1:weight=-1"), "foolscope: weight: expected a number of at least 0"),
+        (("--schedule", "cycle:peak=0"), "foolscope: cycle:peak: expected a number in [0.01, 0.99]"),
+        (("--schedule", "exponential:divisor=0"), "foolscope: exponential:divisor: expected a number of at least 1"),
+        (("--schedule", "linear:end=-2"), "foolscope: linear:end: expected a number of at least 0"),
+        (("--probe", "fmn"), "foolscope: --probe: expected an attack at a given eps"),
+        (("--probe", "pgd:steps=0"), "foolscope: steps: expected a whole number of at least 1"),
+        (("--eps", "0"), "foolscope: eps: expected a positive number"),
         (("--weight-decay", "-1"), "foolscope: --weight-decay: expected a finite number of at least 0"),
         (("--momentum", "1"), "foolscope: --momentum: expected a number in [0, 1)"),
         (("--validation", "nan"), "foolscope: --validation: expected a share"),

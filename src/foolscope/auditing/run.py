@@ -249,6 +249,8 @@ def read_audit(folder: Path) -> Audit | None:
     """The audit that a folder holds, complete or not; None if it holds none, or a part of it is missing or damaged."""
     try:
         record = json.loads((folder / "audit.json").read_text())
+        if not isinstance(record, dict) or "data" not in record:
+            return None
         if not all((folder / name).is_file() for name in ("adversarial.safetensors", "report.html")):
             return None
         return Audit(record, read_samples(folder / "samples.parquet"), folder)

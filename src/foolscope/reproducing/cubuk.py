@@ -55,7 +55,7 @@ def entropy_gaps(lab: Lab) -> Outcome:
             "mean_shift": mean_interval(shift),
             "share_of_images_shifted_up": share_interval(values["share_of_images_shifted_up"], len(images)),
         },
-        substituted=recipes.fig5(lab, "mlp", "entropy").remarks,
+        substituted=recipes.substituted(*(recipes.fig5(lab, "mlp", arm) for arm in ("regular", "entropy"))),
         series=tuple(series),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from foolscope.api import audit
 from foolscope.reproducing import recipes
 from foolscope.reproducing.claim import Claim, Outcome, Rule, at_least
@@ -13,15 +15,18 @@ def hardened(lab: Lab) -> Outcome:
     """FGSM accuracy, and robust accuracy under the audit's whole battery, within the same ball and the box [0, 1]."""
     n, effort = lab.at(small=200, paper=1000, tiny=20), lab.at(small="standard", paper="standard", tiny="quick")
     images = lab.images("mnist:test", n)
-    series = []
+    series, folders = [], lab.cache / "audits"
     for name, recipe in recipes.hardened(lab).items():
         network = lab.found(recipe)
-        model, folder = (
-            network.module,
-            lab.cache / "audits" / f"{network.address}-{effort}-{n}",
-        )  # kept, so that they resume
+        model = network.module
         attacked = perturb(model, images, fgsm(), bounds=(0.0, 1.0))
-        found = audit(model, (images.inputs, images.labels), eps=EPS, effort=effort, out=folder)
+        found = audit(
+            model,
+            (images.inputs, images.labels),
+            eps=EPS,
+            effort=effort,
+            out=folders / f"{network.address}-{effort}-{n}",
+        )
         low, high = found.record["robust_accuracy_interval"]
         series.append(
             {
@@ -36,6 +41,9 @@ def hardened(lab: Lab) -> Outcome:
                 "reasons": ", ".join(reason["code"] for reason in found.record["trust"]["reasons"]),
             }
         )
+    shutil.rmtree(
+        folders
+    )  # kept until here, so that a killed run goes on; a later one is to have the battery of its day
     papers = [row for row in series if row["network"] not in recipes.CONTRASTS]
     survives = [row["robust_accuracy"] / row["fgsm_accuracy"] for row in papers if row["fgsm_accuracy"] > 0]
     best = max(row["robust_accuracy"] for row in papers)

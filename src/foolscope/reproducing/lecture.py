@@ -296,7 +296,7 @@ def vanishing_gradients(lab: Lab) -> Outcome:
         }
         | squared,
         n=len(images),
-        substituted=recipe["rbf"].remarks,
+        substituted=recipes.substituted(*recipe.values()),
         notes=(
             "ratios are of the norm of the first layer's gradient, RBF head over linear head, mean over batches of 50 images",
             "the loss decides: trained here is on cross-entropy, the log of the probability, which undoes an RBF unit's exponential; its "
@@ -361,7 +361,7 @@ def adversarial_training(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(values[key], len(images)) for key in values if "error" in key},
-        substituted=recipe.remarks,
+        substituted=recipes.substituted(recipes.maxout(lab), recipe),
         notes=recipes.short_training(lab, values),
     )
 

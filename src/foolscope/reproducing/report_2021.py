@@ -190,7 +190,10 @@ def maxout_clean(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items()},
-        substituted=(*arms["adversarial"].remarks, "one adversarial training for the report's several"),
+        substituted=(
+            *recipes.substituted(arms["plain"], arms["adversarial"]),
+            "one adversarial training for the report's several",
+        ),
         notes=recipes.short_training(lab, values),
     )
 
@@ -208,7 +211,7 @@ def maxout_robust(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items() if "error" in key},
-        substituted=recipes.maxout(lab, "adversarial").remarks,
+        substituted=recipes.substituted(recipes.maxout(lab), recipes.maxout(lab, "adversarial")),
         notes=(
             *(f"the plain network: {note}" for note in rounding_notes(plain.values | rounded)),
             "both claimed numbers stand in the paper too, for eps .25 and for another experiment (transfer): the report may have copied "
@@ -220,7 +223,8 @@ def maxout_robust(lab: Lab) -> Outcome:
 def static_retraining(lab: Lab) -> Outcome:
     """Retraining on a static adversarial set, compared with perturbing anew in every step."""
     images = lab.images("mnist:test")
-    plain, static, online = (lab.network(recipes.maxout(lab, arm)) for arm in ("plain", "static", "adversarial"))
+    arms = [recipes.maxout(lab, arm) for arm in ("plain", "static", "adversarial")]
+    plain, static, online = (lab.network(recipe) for recipe in arms)
     stale = perturb(plain, images, fgsm())
     fresh = {"static": fooled(static, images, fgsm()), "online": fooled(online, images, fgsm())}
     values = {f"fgsm_error_{name}": found.fgsm_error for name, found in fresh.items()}
@@ -230,7 +234,7 @@ def static_retraining(lab: Lab) -> Outcome:
         values,
         n=len(images),
         interval={key: share_interval(value, len(images)) for key, value in values.items()},
-        substituted=recipes.maxout(lab, "static").remarks,
+        substituted=recipes.substituted(*arms),
     )
 
 

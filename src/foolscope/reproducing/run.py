@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foolscope.environment import environment
+from foolscope.errors import InputError
 from foolscope.reproducing.claim import NOT_RUN, Claim, NotRun, Outcome, Record
 from foolscope.reproducing.lab import Lab
 from foolscope.store import write_json
@@ -81,6 +82,9 @@ def read_records(folder: Path, order: Sequence[str]) -> tuple[Record, ...]:
     for name in order:
         path = folder / f"{name}.json"
         if path.is_file():
-            content = json.loads(path.read_text())
-            found.append(Record(**{key: content[key] for key in fields}))
+            try:
+                content = json.loads(path.read_text())
+                found.append(Record(**{key: content[key] for key in fields}))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError("--out", "a folder with whole records", str(path)) from error
     return tuple(found)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from foolscope import rng
 from foolscope.binding import bound_options, keyword_only
+from foolscope.data.builtin import BUILTIN
 from foolscope.errors import InputError
+from foolscope.given import Data
 from foolscope.training.draws import Ints, derived, shuffled
 
 if TYPE_CHECKING:
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 4 * 2**30  # bytes of float32 images that are read once; more are read batch by batch
 BLOCK = 2048  # images read at a time
+
+
+def to_learn_from(data: Data) -> Data:
+    """A DATA text as training reads it: a built-in name without a split means its split `train`; anything else stays as it is.
+
+    Example:
+        >>> to_learn_from("mnist"), to_learn_from("mnist:test"), to_learn_from("images.npz")
+        ('mnist:train', 'mnist:test', 'images.npz')
+    """
+    built_in = BUILTIN.get(data) if isinstance(data, str) else None
+    return f"{data}:train" if built_in is not None and "train" in built_in.splits else data
 
 
 def held(data: DataSet, progress: Callable[[str, int, int], None]) -> DataSet:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks import bind
-from foolscope.attacks._step import checked_eps, mover, random_point
+from foolscope.attacks._step import STRIDE, checked_count, checked_eps, mover, random_point
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
 from foolscope.norms import get_norm
@@ -91,6 +91,15 @@ def climbed(
         for _ in range(steps):
             x = move(x, slope(oracle, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
     return x
+
+
+def stride_of(eps: float, steps: int, step_size: float | None) -> float:
+    """The size of one of `steps` steps: as given, or 2.5 eps / steps (Madry et al.)."""
+    checked_count("steps", steps)
+    if step_size is None:
+        return STRIDE * eps / steps
+    checked_eps(step_size, 1, "step_size")
+    return step_size
 
 
 def slope(oracle: Oracle, x: Tensor, rise: Rise) -> Tensor:

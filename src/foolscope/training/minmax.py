@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.foreign import foreign_code
-from foolscope.training.inner import Bounds, climbed, frozen
+from foolscope.numbers import within
+from foolscope.training.inner import Bounds, climbed, frozen, stride_of
 from foolscope.training.objectives import plain
 from foolscope.training.terms import Criterion, cross_entropy
 
@@ -41,7 +42,7 @@ def madry(
         norm=norm,
         eps=eps,
         steps=steps,
-        step_size=step_size or 2.5 * eps / steps,
+        step_size=stride_of(eps, steps, step_size),
         start="uniform",
         rise=lambda logits: criterion(logits, labels),
         bounds=bounds,
@@ -79,7 +80,7 @@ def fast(
         eps=eps,
         norm=norm,
         steps=1,
-        step_size=step_size or 1.25 * eps,
+        step_size=1.25 * eps if step_size is None else step_size,
         criterion=criterion,
         bounds=bounds,
         index=index,
@@ -112,6 +113,7 @@ def trades(
     References:
         Zhang et al. 2019, arXiv:1901.08573, eq. 5 and alg. 1.
     """
+    within("beta", beta, 0)
     with frozen(model), torch.no_grad(), foreign_code():
         known = model(inputs).log_softmax(1)
     x = climbed(
@@ -121,7 +123,7 @@ def trades(
         norm=norm,
         eps=eps,
         steps=steps,
-        step_size=step_size or 2.5 * eps / steps,
+        step_size=stride_of(eps, steps, step_size),
         start="near",
         rise=lambda logits: _divergence(known, logits.log_softmax(1)),
         bounds=bounds,

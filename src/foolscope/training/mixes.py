@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foolscope.errors import InputError
 from foolscope.models.adapters import core
+from foolscope.numbers import within
 from foolscope.training.inner import Bounds, attacked, moved, noisy, towards_least_likely
 from foolscope.training.objectives import plain
 from foolscope.training.shared import loss_and_slope, same_in_both_modes
@@ -48,6 +49,7 @@ def fgsm_mix(
     References:
         Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, sec. 6, alpha = 0.5.
     """
+    within("alpha", alpha, 0, 1)
     if attack == "fgsm" and same_in_both_modes(model):
         clean, slope = loss_and_slope(model, inputs, labels, criterion)
         x = moved(norm, eps, inputs, slope, bounds)
@@ -89,7 +91,7 @@ def step_ll_mix(
     References:
         Kurakin, Goodfellow & Bengio 2017, arXiv:1611.01236, alg. 1; half of each batch as in Cubuk et al., arXiv:1711.02846.
     """
-    count = round(share * len(inputs))
+    count = round(within("share", share, 0, 1) * len(inputs))
     x = towards_least_likely(model, inputs[:count], labels[:count], norm=norm, eps=eps, bounds=bounds)
     return plain(model, torch.cat([x, inputs[count:]]), labels, criterion=criterion)
 
@@ -116,6 +118,7 @@ def noise_mix(
     References:
         Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, sec. 7.
     """
+    within("alpha", alpha, 0, 1)
     x = noisy(inputs, eps=eps, kind=kind, bounds=bounds, index=index, seed=seed)
     loss = (1 - alpha) * plain(model, x, labels, criterion=criterion)
     return loss + alpha * plain(model, inputs, labels, criterion=criterion) if alpha else loss
@@ -146,6 +149,7 @@ def static_mix(
     References:
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.3.
     """
+    within("alpha", alpha, 0, 1)
     x = attacked(
         reference,
         inputs,
@@ -185,6 +189,7 @@ def hidden_mix(
     References:
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.3; Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, sec. 6.
     """
+    within("alpha", alpha, 0, 1)
     modules = dict(core(model).named_modules())
     if not layer or layer not in modules:
         raise InputError("layer", "a layer of the model", layer, filter(None, modules))

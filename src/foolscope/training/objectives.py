@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._step import checked_eps
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
 from foolscope.norms import get_norm
@@ -69,5 +70,6 @@ def linear_worst_case(
     if not linear or not torch.allclose(logits, layers[0](inputs.flatten(1)), rtol=1e-4, atol=1e-5):
         raise InputError("MODEL", "one linear layer over the image, for linear_worst_case", type(model).__name__)
     weight = layers[0].weight
+    radius = checked_eps(eps, len(inputs))
     gap = get_norm(norm).dual((weight[None] - weight[:, None]).flatten(0, 1)).view(len(weight), -1)
-    return criterion(logits + eps * gap[labels], labels)
+    return criterion(logits + radius * gap[labels], labels)

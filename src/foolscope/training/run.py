@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks import bind
+from foolscope.attacks import ATTACKS, bind
 from foolscope.binding import norm_meant
 from foolscope.data import fingerprint
 from foolscope.errors import InputError
@@ -29,13 +29,13 @@ from foolscope.models.adapters import core
 from foolscope.numbers import number
 from foolscope.store import open_store
 from foolscope.subject import DEFAULT_EPS, Subject, adapted, settings_of
-from foolscope.training.images import bind_augmentation, held, split, subset
+from foolscope.training.images import bind_augmentation, held, split, subset, to_learn_from
 from foolscope.training.loop import Plan, rehearse, run_loop
 from foolscope.training.result import Trained, finished_run, record_of, write_run
 from foolscope.training.schedules import RATES, bind_schedule, make_optimiser
 from foolscope.training.table import OBJECTIVES, Function, Objective, bind_objective
 from foolscope.training.tensorboard import board
-from foolscope.training.watching import Epoch, some
+from foolscope.training.watching import Epoch, adversarial_error, some
 
 if TYPE_CHECKING:
     from foolscope.data import DataSet
@@ -154,9 +154,12 @@ def train(
         if eps_probed is None and stop == "adversarial":
             eps_probed = fallback.get("eps")
         bound = None if eps_probed is None else bind(probe, norm=goal.options.get("norm", norm), eps=eps_probed, seed=0)
+        if bound is not None and "eps" not in bound.options:
+            fixed = [row.name for row in ATTACKS.values() if row.kind == "fixed eps"]
+            raise InputError("--probe", "an attack at a given eps", bound.name, fixed)
         if stop == "adversarial" and bound is None:
             raise InputError("--eps", "a radius, which adversarial early stopping needs", None)
-        images = data_of(data, samples, resize, crop, bounds)
+        images = data_of(to_learn_from(data), samples, resize, crop, bounds)
         apart = _apart(validation, resize, crop, bounds)
         if stop != "none" and (validation is None or validation == 0):
             raise InputError("--validation", f"validation images, which stopping on the {stop} error needs", None)
@@ -168,7 +171,10 @@ def train(
         trainee = _fitting(replace(subject, module=own), images, bounds, batch_size)
         rate = RATES.get(optimiser, 0.0) if lr is None else lr
         learner = make_optimiser(optimiser, own, rate, _first(momentum), weight_decay)
-        rehearse(goal, trainee, subset(images, positions[:2]), moves, bounds)
+        few = subset(images, positions[:2])
+        rehearse(goal, trainee, few, moves, bounds)
+        if bound is not None:
+            adversarial_error(trainee, few, next(own.parameters()).device, bound, bounds)
         images = held(images, progress)
         held_out = None if apart is None else held(apart, _silent)
         if watching is not positions:

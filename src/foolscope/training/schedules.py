@@ -10,10 +10,20 @@ from torch import nn
 
 from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
+from foolscope.numbers import within
 
 Schedule = Callable[[int, int], float]
 """Update (from 0), updates in all -> the factor of the learning rate."""
 
+LIMITS = {  # of the schedules' options
+    "end": (0.0,),
+    "first": (0.0, 1.0),
+    "second": (0.0, 1.0),
+    "factor": (0.0,),
+    "peak": (0.01, 0.99),
+    "divisor": (1.0,),
+    "least": (0.0,),
+}
 RATES = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}  # where no learning rate is given
 
 
@@ -62,7 +72,7 @@ def bind_schedule(text: str) -> Schedule:
     """A schedule's text, `NAME[:key=value,...]`.
 
     Raises:
-        InputError: an unknown name or key.
+        InputError: an unknown name or key, or a value out of its range.
 
     Example:
         >>> bind_schedule("linear:end=0.5")(10, 10)
@@ -73,6 +83,8 @@ def bind_schedule(text: str) -> Schedule:
         raise InputError("--schedule", "a schedule", name, SCHEDULES)
     function = SCHEDULES[name]
     options = bound_options(name, keyword_only(function), rest, {})
+    for key, value in options.items():
+        within(f"{name}:{key}", value, *LIMITS[key])
     return lambda update, updates: function(update, updates, **options)
 
 

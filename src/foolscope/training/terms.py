@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foolscope.errors import InputError
+from foolscope.numbers import within
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Logits (b, c) and labels (b,) -> losses (b,)."""
@@ -64,4 +65,4 @@ def l1(model: nn.Module, *, weight: float) -> Tensor:
     first = next((parameter for parameter in model.parameters() if parameter.ndim > 1), None)
     if first is None:
         raise InputError("MODEL", "a first layer with weights, for l1", type(model).__name__)
-    return weight * first.abs().sum()
+    return within("weight", weight, 0) * first.abs().sum()

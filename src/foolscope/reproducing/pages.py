@@ -9,6 +9,7 @@ from typing import Any
 
 from foolscope.reproducing.claim import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, Record
 from foolscope.reproducing.figures import FIGURES, FILTERS, as_svg, filters_png, specification
+from foolscope.reproducing.recipes import CONTRASTS
 from foolscope.store import replacing
 
 PICTURES = Path("images") / "results"  # beside the pages
@@ -97,6 +98,23 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
     return lines
 
 
+def _survival(series: Sequence[Mapping[str, Any]]) -> str:
+    """What the page's title asks, answered in a sentence."""
+    kept = {
+        row["network"]: row["robust_accuracy"] / row["fgsm_accuracy"]
+        for row in series
+        if row["fgsm_accuracy"] and row["network"] not in CONTRASTS
+    }
+    most = max(kept, key=lambda name: kept[name], default=None)
+    if most is None:
+        return "None of the papers' networks resists FGSM."
+    few = sum(share < 0.1 for share in kept.values())
+    return (
+        f"**{few} of the papers' {len(kept)} networks keep less than a tenth of their FGSM accuracy; most survives of *{most}*: "
+        f"{kept[most]:.0%}.**"
+    )
+
+
 def hardened_page(records: Sequence[Record]) -> str:
     """The audit of each hardened network beside its FGSM number; empty where there is no such record."""
     record = next((record for record in records if record.id == HARDENED), None)
@@ -109,6 +127,8 @@ def hardened_page(records: Sequence[Record]) -> str:
         "",
         f"{record.n:,} MNIST test images, linf eps 0.25, box [0, 1]. *FGSM* is the accuracy after one step on cross-entropy, as the papers",
         "have it. *Audit* is what `foolscope audit` leaves standing, an upper bound on the robust accuracy; *survives* is audit over FGSM.",
+        "",
+        _survival(record.measured["series"]),
         "",
         "| network | clean | FGSM | audit | 95 % | survives | median distance | trust |",
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",

@@ -110,8 +110,8 @@ def _survival(series: Sequence[Mapping[str, Any]]) -> str:
         return "None of the papers' networks resists FGSM."
     few = sum(share < 0.1 for share in kept.values())
     return (
-        f"**{few} of the papers' {len(kept)} networks keep less than a tenth of their FGSM accuracy; most survives of *{most}*: "
-        f"{kept[most]:.0%}.**"
+        f"**Of {len(kept)} networks of the papers that withstand FGSM on some image, {few} keep less than a tenth of that accuracy; most "
+        f"survives of *{most}*: {kept[most]:.0%}.**"
     )
 
 
@@ -134,11 +134,11 @@ def hardened_page(records: Sequence[Record]) -> str:
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
     ]
     for row in record.measured["series"]:
-        survives = row["robust_accuracy"] / row["fgsm_accuracy"] if row["fgsm_accuracy"] else math.nan
+        survives = f"{row['robust_accuracy'] / row['fgsm_accuracy']:.0%}" if row["fgsm_accuracy"] else "–"
         trust = row["trust"] + (f" ({row['reasons']})" if row["reasons"] else "")
         lines.append(
             f"| {row['network']} | {row['clean_accuracy']:.1%} | {row['fgsm_accuracy']:.1%} | {row['robust_accuracy']:.1%} | "
-            f"{row['low']:.1%} to {row['high']:.1%} | {survives:.0%} | {_number(row['median_distance'])} | {trust} |"
+            f"{row['low']:.1%} to {row['high']:.1%} | {survives} | {_number(row['median_distance'])} | {trust} |"
         )
     if record.substituted:
         lines += ["", "Networks:", "", *(f"- {text}" for text in record.substituted)]

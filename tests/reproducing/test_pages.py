@@ -107,10 +107,8 @@ def test_the_page_of_hardened_networks_puts_the_audit_beside_fgsm() -> None:
     record = dataclasses.replace(RECORD, id="H1", measured={"series": [row], "notes": ["audited"]}, n=200)
     page = hardened_page((record,))
     assert "| a net | 98.0% | 80.0% | 10.0% | 7.0% to 15.0% | 12% | 0.13 | suspicious (single_step) |" in page
-    assert (
-        "**0 of the papers' 1 networks keep less than a tenth of their FGSM accuracy; most survives of *a net*: 12%.**"
-        in page
-    )
+    assert "**Of 1 networks of the papers that withstand FGSM on some image, 0 keep less than a tenth" in page
+    assert "most survives of *a net*: 12%.**" in page
     assert hardened_page(()) == ""
 
 

@@ -278,7 +278,10 @@ def data(as_json: bool) -> int:
 @click.option("--autoattack", metavar="PATH", help="Fixed-eps batteries beside the AutoAttack in this checkout.")
 @click.option("--samples", type=WHOLE, help="Images a network.  [default: 100 for --peers, 200 for --autoattack]")
 @click.option(
-    "--norm", type=choice(NORMS), multiple=True, help="Only this norm (with either); may be given several times."
+    "--norm",
+    type=choice(NORMS),
+    multiple=True,
+    help="Only this norm (--peers, --autoattack); may be given several times.",
 )
 @click.option(
     "--budget", type=WHOLE, multiple=True, help="Forwards and backwards an image (--peers); may be given several times."

@@ -41,9 +41,8 @@ def hardened(lab: Lab) -> Outcome:
                 "reasons": ", ".join(reason["code"] for reason in found.record["trust"]["reasons"]),
             }
         )
-    shutil.rmtree(
-        folders
-    )  # kept until here, so that a killed run goes on; a later one is to have the battery of its day
+    # Kept until here, so that a killed run goes on; a later one is to have the battery of its day.
+    shutil.rmtree(folders)
     papers = [row for row in series if row["network"] not in recipes.CONTRASTS]
     survives = [row["robust_accuracy"] / row["fgsm_accuracy"] for row in papers if row["fgsm_accuracy"] > 0]
     best = max(row["robust_accuracy"] for row in papers)

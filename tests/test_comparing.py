@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(audits: Path, tmp_path: 
     assert not (tmp_path / "c").exists()
     with pytest.raises(InputError, match="two audits or more"):
         compare(audits / "good/audit")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null"])
+def test_json_that_is_no_audit_is_refused(audits: Path, tmp_path: Path, text: str) -> None:
+    foreign = shutil.copytree(audits / "bad" / "audit", tmp_path / "foreign")
+    (foreign / "audit.json").write_text(text)
+    with pytest.raises(InputError, match="the folder of an audit"):
+        compare(audits / "good" / "audit", foreign)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from foolscope.errors import InputError
 from foolscope.reproducing.cache import Recipe
 from foolscope.reproducing.claim import Claim, NotRun, Outcome, Record, Rule, at_least
 from foolscope.reproducing.lab import Lab
@@ -92,6 +93,13 @@ def test_records_come_back_in_the_order_asked_for(lab: Lab, tmp_path: Path) -> N
     records = read_records(tmp_path, ("L1", "L2", "P1"))
     assert [record.id for record in records] == ["L1", "P1"]
     assert dataclasses.asdict(records[0]).keys() == set(KEYS)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "L1.json").write_text(text)
+    with pytest.raises(InputError, match=r"whole records, got .*L1\.json"):
+        read_records(tmp_path, ("L1",))
 
 
 def test_seconds_count_the_training_of_cached_networks(lab: Lab) -> None:

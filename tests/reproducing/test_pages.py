@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-import base64
 import dataclasses
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from foolscope.reproducing.claim import Record
-from foolscope.reproducing.figures import BLUE, FIGURES, ORANGE, as_svg, filters_png, specification
+from foolscope.reproducing.figures import FIGURES, as_svg, specification
 from foolscope.reproducing.pages import hardened_page, results_page, write_pages
+from foolscope.reproducing.pictures import BLUE, ORANGE, sheet, tile, weights_tile
 from foolscope.reproducing.registry import CLAIMS
 from foolscope.reproducing.run import read_records
 
@@ -82,14 +83,36 @@ def test_a_picture_holds_its_axes_titles_with_units() -> None:
         assert text in svg
 
 
-def test_filters_are_blue_below_zero_white_at_it_and_orange_above() -> None:
-    pixels = base64.b64encode(bytes([1, 128, 255, 128])).decode()
-    rows = [{"network": name, "filter": 0, "side": 2, "pixels": pixels} for name in ("plain", "adversarial")]
-    picture = np.asarray(Image.open(io.BytesIO(filters_png(rows, zoom=1))))
-    assert picture.shape == (8, 4, 3)
-    assert picture[1, 1].tolist() == list(BLUE)
-    assert picture[1, 2].tolist() == [255, 255, 255]
-    assert picture[2, 1].tolist() == list(ORANGE)
+def test_pictures_stand_on_the_page_of_their_claim_with_a_caption(tmp_path: Path) -> None:
+    tiles = [weights_tile(name, torch.tensor([[-1.0, 0], [1, 0]])) for name in ("plain", "adversarial")]
+    record = dataclasses.replace(RECORD, id="P11", measured={**RECORD.measured, "pictures": tiles})
+    written = write_pages((CLAIMS["P11"],), (record,), tmp_path)
+    assert (tmp_path / "images" / "results" / "P11.png") in written
+    page = (tmp_path / "results.md").read_text()
+    assert "(images/results/P11.png)" in page
+    assert "Rows from the top: plain, adversarial.*" in page
+    assert "| pictures |" not in page
+
+
+def test_weights_are_blue_below_zero_white_at_it_and_orange_above() -> None:
+    tiles = [weights_tile(name, torch.tensor([[-2.0, 0], [2, 0]])) for name in ("plain", "adversarial")]
+    picture = np.asarray(Image.open(io.BytesIO(sheet(tiles))))
+    assert picture.shape == (2 * (84 + 8), 84 + 8, 3)
+    assert picture[4, 4].tolist() == list(BLUE)
+    assert picture[4, -5].tolist() == [255, 255, 255]
+    assert picture[87, 4].tolist() == list(ORANGE)
+
+
+def test_an_image_is_drawn_from_black_to_white_and_framed_where_asked() -> None:
+    image = torch.tensor([[[-1.0, 3], [1, 0]]])
+    picture = np.asarray(
+        Image.open(io.BytesIO(sheet([tile("row", image, -1, 1, framed=True), tile("row", image, 0, 1)])))
+    )
+    assert picture[4, 4].tolist() == [0, 0, 0]
+    assert picture[4, 87].tolist() == picture[87, 4].tolist() == [255, 255, 255]
+    assert picture[87, 87].tolist() == [128, 128, 128]
+    assert picture[2, 2].tolist() == list(ORANGE)
+    assert picture[2, 94].tolist() == [255, 255, 255]
 
 
 def test_the_page_of_hardened_networks_puts_the_audit_beside_fgsm() -> None:

@@ -107,6 +107,7 @@ class Outcome:
         substituted: what differs from the claim's own setting: data, network, scale.
         notes: what the numbers say beyond the rule, above all why a claim does not reproduce.
         series: numbers for a figure, one row a point.
+        pictures: small images, as `reproducing/pictures.py` makes them.
     """
 
     measured: Mapping[str, float]
@@ -116,6 +117,7 @@ class Outcome:
     substituted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     series: tuple[Mapping[str, Any], ...] = ()
+    pictures: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Record:
-    """`results/ID.json`: measured beside claimed. Notes and figures' numbers lie in `measured` as `notes` and `series`."""
+    """`results/ID.json`: measured beside claimed. Notes, figures' numbers and images lie in `measured` as `notes`, `series`, `pictures`."""
 
     id: str
     seed_document: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +9,6 @@ from typing import Any
 from foolscope.search.exponents import BIN
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31", "#999999", "#4b0092")
-BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # of weights
-FILTERS = "P11"  # the claim whose figure shows weights
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 2, 2, 2))
 WIDTH, HEIGHT = 320, 220  # of one panel, in pixels
 
@@ -118,27 +114,6 @@ def specification(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> dict[str
         chart = chart.facet(column=alt.Column(f"{figure.panel}:N", sort=panels, title=None))
     found: dict[str, Any] = chart.configure(background="white", font="sans-serif").to_dict()
     return found
-
-
-def filters_png(rows: Sequence[Mapping[str, Any]], zoom: int = 3) -> bytes:
-    """Filters as a PNG, a row of them for each network: blue for negative weights, white for 0, orange for positive ones."""
-    import numpy as np
-    from PIL import Image
-
-    names = list(dict.fromkeys(row["network"] for row in rows))
-    strips = []
-    for name in names:
-        tiles = []
-        for row in (row for row in rows if row["network"] == name):
-            levels = np.frombuffer(base64.b64decode(row["pixels"]), np.uint8).reshape(row["side"], row["side"])
-            share = np.clip((levels.astype(float) - 128) / 127, -1, 1)[..., None]
-            ends = np.where(share < 0, BLUE, ORANGE)
-            tiles.append(np.pad(255 + (ends - 255) * np.abs(share), ((1, 1), (1, 1), (0, 0)), constant_values=255))
-        strips.append(np.concatenate(tiles, 1))
-    picture = np.kron(np.concatenate(strips), np.ones((zoom, zoom, 1))).round().astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
 
 
 def as_svg(specified: dict[str, Any]) -> str:

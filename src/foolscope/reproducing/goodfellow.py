@@ -5,7 +5,6 @@ Longer than 400 lines: a document is one file, and a third of it is the table of
 
 from __future__ import annotations
 
-import base64
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from foolscope.reproducing.lab import Lab
 from foolscope.reproducing.lecture import PAPER
 from foolscope.reproducing.measuring import (
     EPS,
+    Fooled,
     Images,
     confidence,
     error,
@@ -37,12 +37,15 @@ from foolscope.reproducing.measuring import (
     share_interval,
     wrong,
 )
+from foolscope.reproducing.pictures import tile, weights_tile
 
 DOCUMENT = "paper"
 SEEDS = 5  # of the largest network
 FILTERS = 16  # of the first layer that the picture shows
+SHOWN = 12  # images a row of a picture
 HIDDEN = (3, 6)  # the layers whose outputs are perturbed
 RUBBISH_EPS = 0.1  # of the step that turns noise into a chosen class
+NOISE = 2.5  # standard deviations between grey and white in the picture
 LONGER, CLEAN = 4, 1000  # beside it: a longer step, and the network's confidence on so many clean images
 
 
@@ -80,6 +83,19 @@ def logistic(lab: Lab) -> Outcome:
             "confident probability rounds to 1, and cross-entropy's gradient with it: steps_bent_in_float32 is the share of right images "
             "on which FGSM then moves some pixels the wrong way",
         ),
+        pictures=_threes_and_sevens(weights, images, result),
+    )
+
+
+def _threes_and_sevens(weights: Tensor, images: Images, found: Fooled) -> tuple[dict[str, Any], ...]:
+    """The paper's fig. 2: weights, their signs, images before and after."""
+    shape = images.inputs.shape[-2:]
+    after = zip(found.adversarial[:SHOWN], wrong(found.logits, images.labels)[:SHOWN].tolist(), strict=True)
+    return (
+        weights_tile("weights", weights.reshape(shape)),
+        weights_tile("weights", weights.sign().reshape(shape)),
+        *(tile("clean", image, -EPS, 1 + EPS) for image in images.inputs[:SHOWN]),
+        *(tile("FGSM", image, -EPS, 1 + EPS, framed=fooled) for image, fooled in after),
     )
 
 
@@ -307,9 +323,11 @@ def fooling(lab: Lab) -> Outcome:
     before = outputs(model, noise)
     images = Images(noise, before.argmin(1))
 
+    def moved(target: int, eps: float) -> Tensor:
+        return perturb(model, images, fgsm(eps), targets=torch.full((n,), target))
+
     def after(target: int, eps: float) -> Tensor:
-        moved = perturb(model, images, fgsm(eps), targets=torch.full((n,), target))
-        return outputs(model, moved).softmax(1)
+        return outputs(model, moved(target, eps)).softmax(1)
 
     steps = [after(target, RUBBISH_EPS) for target in range(10)]
     appears = torch.stack([p[:, k] > 0.5 for k, p in enumerate(steps)]).double()  # (10, n)
@@ -342,6 +360,11 @@ def fooling(lab: Lab) -> Outcome:
             f"{values['likeliest']:.1%} of the tries, and brings it above .5 in {values['average']:.1%}; one of {LONGER * RUBBISH_EPS:g} "
             f"does so in {values['average_at_four_times_eps']:.1%}. On the first {len(clean):,} clean test images a class gets "
             f"more than .5 in {values['confident_on_clean']:.1%}",
+        ),
+        pictures=tuple(
+            tile(name, image, -NOISE, NOISE, framed=bool(found))
+            for name, target in (("airplane", 0), ("frog", 6), ("truck", 9))
+            for image, found in zip(moved(target, RUBBISH_EPS)[:SHOWN], appears[target], strict=False)
         ),
     )
 
@@ -395,8 +418,10 @@ def hidden_layers(lab: Lab) -> Outcome:
             _unlike(values),
             *recipes.short_training(lab, values),
         ),
-        series=tuple(
-            row for arm in ("plain", "adversarial") for row in _filters(arm, models[arm], images.inputs.shape[-1])
+        pictures=tuple(
+            weights_tile(arm, row.unflatten(0, images.inputs.shape[-2:]))
+            for arm in ("plain", "adversarial")
+            for row in _first_layer(models[arm])[:FILTERS]
         ),
     )
 
@@ -421,14 +446,6 @@ def _rms(model: nn.Module, layer: int, images: Images) -> float:
 
 def _first_layer(model: nn.Module) -> Tensor:
     return next(p for p in model.parameters() if p.ndim > 1).detach().flatten(1).double()
-
-
-def _filters(arm: str, model: nn.Module, side: int) -> list[dict[str, str | int]]:
-    """The first filters, each scaled to its largest weight: a byte a pixel, 128 for 0."""
-    weights = _first_layer(model)[:FILTERS]
-    levels = (128 + 127 * weights / weights.abs().amax(1, keepdim=True)).round().to(torch.uint8)
-    texts = [base64.b64encode(row.numpy().tobytes()).decode() for row in levels]
-    return [{"network": arm, "filter": k, "side": side, "pixels": text} for k, text in enumerate(texts)]
 
 
 def _spread(model: nn.Module) -> float:

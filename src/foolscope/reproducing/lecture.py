@@ -6,7 +6,7 @@ Longer than 400 lines: a document is one file, and a third of it is the table of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,11 +34,14 @@ from foolscope.reproducing.measuring import (
     share_interval,
     wrong,
 )
+from foolscope.reproducing.pictures import tile
 from foolscope.untouched import untouched
 
 DOCUMENT = "001"
 PAPER = "Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572v3"
-PANDA = 0.577  # the confidence with which GoogLeNet recognised it
+PANDA, PANDA_EPS = 0.577, 0.007  # the confidence with which GoogLeNet recognised it, and the step
+CROP = 227  # pixels of a photograph that the network sees
+PHOTOGRAPH = "china.jpg"
 STEPS = 5  # in the ball, beside the single one of L6
 SECONDS = {"small": "seconds", "paper": "seconds"}
 
@@ -120,18 +123,19 @@ def _linear(weights: Tensor) -> nn.Module:
 def one_photograph(lab: Lab) -> Outcome:
     """A photograph, recognised with moderate confidence, becomes another class with near certainty at eps .007."""
     n = lab.at(small=100, paper=1000, tiny=4)
-    images = _photographs(lab, n)
+    images, classes = _photographs(n)
     model = load_model("squeezenet1_0", weights="imagenet_squeezenet1_0").module
     clean = outputs(model, images.inputs, 20)
     right = ~wrong(clean, images.labels)
     before = confidence(clean)
-    logits = outputs(model, perturb(model, images, fgsm(0.007), batch=20), 20)
+    logits = outputs(model, perturb(model, images, fgsm(PANDA_EPS), batch=20), 20)
     after, flipped = confidence(logits), right & wrong(logits, images.labels)
     count = int(right.sum())
     share = float(flipped.sum()) / count
     example = int(torch.where(flipped & (before <= PANDA), after, -1).argmax())
     modest, kept = before[right] <= PANDA, images.keep(right)
-    stepped = outputs(model, perturb(model, kept, f"bim:eps=0.007,steps={STEPS},loss=ce", batch=20), 20)
+    stepped = outputs(model, perturb(model, kept, f"bim:eps={PANDA_EPS},steps={STEPS},loss=ce", batch=20), 20)
+    shown, pictures = _temple(model, classes)
     several = float((confidence(stepped) * (modest & wrong(stepped, kept.labels))).max())
     return Outcome(
         {
@@ -155,17 +159,39 @@ def one_photograph(lab: Lab) -> Outcome:
             "the paper shows one photograph, chosen by its authors; here the images come as they are",
             f"of the {int(modest.sum())} images recognised with no more than the panda's confidence, {STEPS} steps in the same ball take "
             f"the best one to {several:.1%} in a wrong class, the single step to {float(after[example]):.1%}",
+            shown,
         ),
+        pictures=pictures,
     )
 
 
-def _photographs(lab: Lab, n: int) -> Images:
+def _temple(model: nn.Module, classes: Sequence[str]) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """The paper's fig. 1 on a photograph that may be shown: what it shows, and its images with every second pixel."""
+    from sklearn.datasets import load_sample_image
+
+    whole = torch.from_numpy(load_sample_image(PHOTOGRAPH).copy()).permute(2, 0, 1)[None] / 255
+    whole = F.interpolate(whole, scale_factor=256 / min(whole.shape[2:]), mode="bilinear", antialias=True)
+    top, left = ((extent - CROP) // 2 for extent in whole.shape[2:])
+    image = whole[:, :, top : top + CROP, left : left + CROP]
+    before = outputs(model, image)
+    moved = perturb(model, Images(image, before.argmax(1)), fgsm(PANDA_EPS))
+    after = outputs(model, moved)
+    told = [f"{classes[int(logits.argmax())]} ({float(confidence(logits)):.1%})" for logits in (before, after)]
+    small = [each[0, :, ::2, ::2] for each in (image, (moved - image).sign(), moved)]
+    return (
+        f"the picture is not one of them: {PHOTOGRAPH} from scikit-learn (danielbuechele, CC BY 2.0), which has no label. The network "
+        f"takes it for {told[0]}, and after the step for {told[1]}",
+        tuple(tile("before, sign, after", each, low, 1) for each, low in zip(small, (0, -1, 0), strict=True)),
+    )
+
+
+def _photographs(n: int) -> tuple[Images, tuple[str, ...]]:
     import numpy as np
 
     from foolscope.data import open_data
 
-    data = open_data("imagenet_sample", samples=n, crop=227)
-    return Images(data.read(np.arange(len(data))), torch.from_numpy(data.labels))
+    data = open_data("imagenet_sample", samples=n, crop=CROP)
+    return Images(data.read(np.arange(len(data))), torch.from_numpy(data.labels)), data.classes
 
 
 def transfer_matrix(lab: Lab) -> Outcome:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from foolscope.reproducing.claim import NOT_REPRODUCED, NOT_RUN, REPRODUCED, Claim, Record
-from foolscope.reproducing.figures import FIGURES, FILTERS, as_svg, filters_png, specification
+from foolscope.reproducing.figures import FIGURES, as_svg, specification
+from foolscope.reproducing.pictures import CAPTIONS, rows, sheet
 from foolscope.reproducing.recipes import CONTRASTS
 from foolscope.store import replacing
 
-PICTURES = Path("images") / "results"  # beside the pages
+FOLDER = Path("images") / "results"  # beside the pages
 HARDENED = "H1"
 ROWS = 30  # of a series that has no figure, at most, to stand on the page as a table
 WORDS = {REPRODUCED: "reproduced", NOT_REPRODUCED: "**not reproduced**", NOT_RUN: "not run"}
@@ -77,15 +78,13 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
             f"| {key} | {_number(record.claimed.get(key))} | {_number(record.measured.get(key))} | {interval} |"
         )
     if record.id in FIGURES and record.measured.get("series"):
-        lines += ["", f"![{FIGURES[record.id].alt}]({(PICTURES / f'{record.id}.svg').as_posix()})"]
-    elif record.id == FILTERS and record.measured.get("series"):
-        lines += [
-            "",
-            f"![First-layer filters, a row a network: plain, adversarial]({(PICTURES / f'{FILTERS}.png').as_posix()})",
-        ]
+        lines += ["", f"![{FIGURES[record.id].alt}]({(FOLDER / f'{record.id}.svg').as_posix()})"]
     elif 0 < len(series := record.measured.get("series", ())) <= ROWS:
         lines += ["", f"| {' | '.join(series[0])} |", f"|{' --- |' * len(series[0])}"]
         lines += [f"| {' | '.join(_number(value) for value in row.values())} |" for row in series]
+    if tiles := record.measured.get("pictures"):
+        caption = f"{CAPTIONS[record.id]}. Rows from the top: {', '.join(rows(tiles))}."
+        lines += ["", f"![{caption}]({(FOLDER / f'{record.id}.png').as_posix()})", "", f"*{caption}*"]
     if record.substituted:
         lines += ["", "Substituted:", "", *(f"- {text}" for text in record.substituted)]
     if notes:
@@ -149,15 +148,15 @@ def hardened_page(records: Sequence[Record]) -> str:
 
 def write_pages(claims: Sequence[Claim], records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
     """Writes both pages and their pictures; the paths written."""
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     texts = {"results.md": results_page(claims, records), "hardened.md": hardened_page(records)}
     written = {folder / name: text.encode() for name, text in texts.items()}
     for record in records:
-        rows = record.measured.get("series")
-        if record.id in FIGURES and rows:
-            written[folder / PICTURES / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], rows)).encode()
-        elif record.id == FILTERS and rows:
-            written[folder / PICTURES / f"{FILTERS}.png"] = filters_png(rows)
+        series, tiles = record.measured.get("series"), record.measured.get("pictures")
+        if record.id in FIGURES and series:
+            written[folder / FOLDER / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], series)).encode()
+        if tiles:
+            written[folder / FOLDER / f"{record.id}.png"] = sheet(tiles)
     for path, content in written.items():
         if content:
             with replacing(path) as temporary:
@@ -166,7 +165,7 @@ def write_pages(claims: Sequence[Claim], records: Sequence[Record], folder: Path
 
 
 def _values(record: Record) -> list[str]:
-    return [key for key in record.measured if key not in ("notes", "series")]
+    return [key for key in record.measured if key not in ("notes", "series", "pictures")]
 
 
 def _number(value: Any) -> str:

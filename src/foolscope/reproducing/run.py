@@ -39,13 +39,14 @@ def reproduce(claim: Claim, lab: Lab) -> Record:
     verdict = claim.rule.verdict(outcome.measured, outcome.n, outcome.seeds) if outcome.measured else NOT_RUN
     notes: dict[str, Any] = {"notes": list(outcome.notes)} if outcome.notes else {}
     series: dict[str, Any] = {"series": [_plain(row) for row in outcome.series]} if outcome.series else {}
+    pictures: dict[str, Any] = {"pictures": [dict(tile) for tile in outcome.pictures]} if outcome.pictures else {}
     return Record(
         id=claim.id,
         seed_document=claim.seed_document,
         claimed=claim.claimed,
         source=claim.source,
         rule=str(claim.rule),
-        measured={**_plain(outcome.measured), **notes, **series},
+        measured={**_plain(outcome.measured), **notes, **series, **pictures},
         interval={key: list(ends) for key, ends in outcome.interval.items() if all(map(math.isfinite, ends))},
         n=outcome.n,
         seeds=outcome.seeds,

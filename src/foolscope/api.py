@@ -5,7 +5,6 @@ Over 400 lines: each command is one function here, and half of it is what its ar
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foolscope import __version__
-from foolscope.attacks import ATTACKS, Bound, bind
+from foolscope.attacks import ATTACKS, bind
 from foolscope.auditing.battery import BATTERY
 from foolscope.auditing.run import Audit, run_audit
 from foolscope.binding import norm_meant
@@ -30,12 +29,20 @@ from foolscope.explaining import chosen
 from foolscope.explaining.run import Explained, run_explanations
 from foolscope.explaining.scene import YARDSTICK
 from foolscope.explaining.transfer import TransferMatrix, transfer_matrix, write_transfer
-from foolscope.foreign import foreign_code, loaded_object
-from foolscope.given import Bounds, Data, checked_seed, data_of, fitting_subject, foreseen, name_of, source_of
+from foolscope.given import (
+    Bounds,
+    Data,
+    attack_of,
+    checked_seed,
+    data_of,
+    fitting_subject,
+    foreseen,
+    name_of,
+    source_of,
+)
 from foolscope.ledger import Progress
 from foolscope.norms import get_norm
 from foolscope.numbers import number
-from foolscope.oracle import Oracle
 from foolscope.store import checked_folder, open_store
 from foolscope.subject import Subject, checked_batch_size, checked_eps
 from foolscope.training import Trained
@@ -167,15 +174,15 @@ def evaluate(
     """
     radius = _checked(norm, eps, seed, batch_size)
     with ExitStack() as stack:
-        known = attack.partition(":")[0] in ATTACKS
-        minimal = known and ATTACKS[attack.partition(":")[0]].kind == "minimal norm"
+        row = ATTACKS.get(attack.partition(":")[0])
+        minimal = row is not None and row.kind == "minimal norm"
         images = data_of(data, samples, resize, crop, bounds)
         meant = norm_meant(attack, norm)
         get_norm(meant)
         given: dict[str, Any] = {"norm": norm, "seed": seed}
         if radius is not None or (meant == "linf" and not minimal):
             given["eps"] = checked_eps(meant, radius, images.shape, bounds)
-        bound = bind(attack, **given) if known or ":" not in attack else _foreign_attack(attack, stack, given)
+        bound = attack_of("ATTACK", attack, stack, **given)
         rehearse(bound, images, bounds)
         settled: dict[str, Any] = {"norm": norm, "eps": radius, "seed": seed}
         settled = {key: bound.options.get(key, value) for key, value in settled.items()}
@@ -473,24 +480,6 @@ def _checked(norm: str, eps: float | str | None, seed: int, batch_size: int | No
     if batch_size is not None and batch_size < 1:
         raise InputError("--batch-size", "a whole number of at least 1", batch_size)
     return number("--eps", eps) if isinstance(eps, str) else eps
-
-
-def _foreign_attack(text: str, stack: ExitStack, given: dict[str, Any]) -> Bound:
-    """A stranger's attack, `file.py:FUNCTION`, whose errors are told as theirs."""
-    function = stack.enter_context(loaded_object("ATTACK", text))
-    if not callable(function):
-        raise InputError("ATTACK", f"{text} to be a function with the house signature", f"a {type(function).__name__}")
-
-    @functools.wraps(function)
-    def guarded(model: Oracle, inputs: Tensor, labels: Tensor, **options: Any) -> Tensor:
-        with foreign_code():
-            answer = function(model, inputs, labels, **options)
-        if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
-            came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
-            raise InputError("ATTACK", f"images of shape {tuple(inputs.shape)} from {text}", came)
-        return answer.detach()
-
-    return bind(text, guarded, **given)
 
 
 def _folder(out: str | Path | None, overwrite: bool, stack: ExitStack, known: Mapping[str, Any]) -> Path:

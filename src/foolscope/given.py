@@ -1,24 +1,30 @@
-"""What users hand over, by name or as an object: data and models."""
+"""What users hand over, by name or as an object: data, models and attacks."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from foolscope.attacks import ATTACKS, Bound, bind
 from foolscope.data import DataSet, from_loader, from_tensors, open_data
 from foolscope.errors import InputError
+from foolscope.foreign import foreign_code, loaded_object
 from foolscope.models import load_model, wrap
 from foolscope.models.builtin import MODELS
 from foolscope.models.weights import fingerprint
+from foolscope.oracle import Oracle
 from foolscope.subject import Subject, adapted
 
 Bounds = tuple[float, float] | None
+Function = Callable[..., Tensor]
 Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
 
 
@@ -32,6 +38,41 @@ def source_of(text: str) -> str:
     """SHA-256 of the user's file that a text such as `file.py:NAME` names, so that a changed file is another run; "" for other texts."""
     file = Path(text.rpartition(":")[0])
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix == ".py" and file.is_file() else ""
+
+
+def is_foreign(attack: str) -> bool:
+    """Whether an ATTACK text is a stranger's `file.py:FUNCTION` or `package.module:FUNCTION`.
+
+    Example:
+        >>> is_foreign("file.py:attack"), is_foreign("pgd:steps=3"), is_foreign("pdg:steps=3")
+        (True, False, False)
+    """
+    name, colon, rest = attack.partition(":")
+    return bool(colon) and name not in ATTACKS and "=" not in rest
+
+
+def attack_of(argument: str, text: str, stack: ExitStack, **given: Any) -> Bound:
+    """The attack that an ATTACK text stands for; `given` applies where it has such options."""
+    return bind(text, attack_function(argument, text, stack), **given) if is_foreign(text) else bind(text, **given)
+
+
+def attack_function(argument: str, text: str, stack: ExitStack) -> Function:
+    """A stranger's attack, `file.py:FUNCTION`, whose errors are told as theirs; its file can import its neighbours within `stack`."""
+    function = stack.enter_context(loaded_object(argument, text))
+    if not callable(function):
+        came = f"a {type(function).__name__}"
+        raise InputError(argument, f"{text} to be a function with the house signature", came)
+
+    @functools.wraps(function)
+    def guarded(model: Oracle, inputs: Tensor, labels: Tensor, **options: Any) -> Tensor:
+        with foreign_code():
+            answer = function(model, inputs, labels, **options)
+        if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
+            came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+            raise InputError(argument, f"images of shape {tuple(inputs.shape)} from {text}", came)
+        return answer.detach()
+
+    return guarded
 
 
 def data_of(

@@ -299,6 +299,8 @@ def test_the_attack_inside_raises_the_same_loss(smooth: nn.Module, batch: Batch)
         ("madry", "--eps: expected a value, which madry needs"),
         ("madry:eps=0.1,step=3", "madry:step: expected one of its options"),
         ("madry:eps=0.1,seed=3", "madry:seed: expected one of its options"),
+        ("fgsm_mix:eps=0.1,steps=3", "fgsm_mix:steps: expected one of its options"),
+        ("fgsm_mix:eps=0.1,attack=own.py:attack,steps=3", "fgsm_mix:steps: expected one of its options"),
         ("madry:eps=0.1,steps=2.5", "madry:steps: expected a whole number"),
         ("madry:eps=0.1+plain", "--objective: expected one objective"),
         ("l1", "--weight: expected a value, which l1 needs"),
@@ -307,6 +309,35 @@ def test_the_attack_inside_raises_the_same_loss(smooth: nn.Module, batch: Batch)
 def test_bad_texts_are_one_line(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         bind_objective(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "attack"),
+    [
+        ("fgsm_mix:attack=pgd,steps=5,restarts=2,alpha=0.3", "pgd:steps=5,restarts=2"),
+        ("fgsm_mix:attack=pgd:steps=5,alpha=0.3,restarts=2", "pgd:steps=5,restarts=2"),
+        ("static_mix:steps=5,attack=apgd,loss=dlr", "apgd:steps=5,loss=dlr"),
+        ("fgsm_mix:attack=own.py:attack", "own.py:attack"),
+    ],
+)
+def test_what_an_objective_does_not_know_is_its_attacks(text: str, attack: str) -> None:
+    options = bind_objective(text, eps=0.1).options
+    assert options == {"eps": 0.1, "attack": attack} | ({"alpha": 0.3} if "alpha" in text else {})
+
+
+def test_the_attack_inside_may_be_a_function_and_gets_ball_and_seed(smooth: nn.Module, batch: Batch) -> None:
+    x, y = batch
+    seen: list[Tensor] = []
+    smooth.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
+
+    def towards_grey(
+        model: nn.Module, inputs: Tensor, labels: Tensor, *, eps: float, norm: str, seed: int = 0
+    ) -> Tensor:
+        assert norm == "linf"
+        return inputs + (0.5 - inputs).clamp(-eps * seed, eps * seed)
+
+    fgsm_mix(smooth, x, y, eps=0.01, attack=towards_grey, seed=3)
+    assert torch.equal(seen[-1], x + (0.5 - x).clamp(-0.03, 0.03))
 
 
 def test_an_attack_of_the_table_in_place_of_fgsm(smooth: nn.Module, batch: Batch) -> None:

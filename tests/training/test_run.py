@@ -212,6 +212,58 @@ def test_the_objective_of_a_file(digits: Batch, tmp_path: Path) -> None:
         train(net(), digits, objective=f"{tmp_path}/own.py:bad", epochs=1)
 
 
+OWN_ATTACK = """import torch
+calls = []
+def signed(model, inputs, labels, *, eps):
+    calls.append(len(inputs))
+    x = inputs.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(model(x), labels, reduction="sum").backward()
+    return (inputs + eps * x.grad.sign()).clamp(0, 1)
+def grey(model, inputs, labels, *, eps):
+    return inputs.mean(1)
+def free(model, inputs, labels):
+    return inputs
+"""
+
+
+@pytest.mark.parametrize("mix", ["fgsm_mix", "static_mix"])
+def test_an_attack_of_a_file_inside_an_objective_and_as_the_probe(digits: Batch, tmp_path: Path, mix: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN_ATTACK)
+    settings = {"eps": 0.1, "epochs": 2, "probe": f"{file}:signed", "out": tmp_path / "run"}
+    trained = train(net(), digits, objective=f"{mix}:attack={file}:signed,alpha=0.25", **settings)
+    twin = train(net(), digits, objective=f"{mix}:alpha=0.25", eps=0.1, epochs=2, probe="fgsm:loss=ce")
+    for own, known in zip(trained.module.parameters(), twin.module.parameters(), strict=True):
+        torch.testing.assert_close(own, known, rtol=1e-3, atol=1e-4)
+    assert trained.history[-1].adversarial_error == pytest.approx(twin.history[-1].adversarial_error, abs=0.02)
+    file.write_text(OWN_ATTACK + "# changed\n")
+    with pytest.raises(InputError, match="--out"):  # another file is another run
+        train(net(), digits, objective=f"{mix}:attack={file}:signed,alpha=0.25", **settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"objective": "fgsm_mix:attack=FILE:grey"}, "--objective: expected images of shape .* from .*own.py:grey"),
+        ({"objective": "fgsm_mix:attack=FILE:gray"}, "--objective: expected a name in .*nearest: grey"),
+        ({"objective": "fgsm_mix:attack=FILE:signed,steps=3"}, "fgsm_mix:steps: expected one of its options"),
+        ({"objective": "fgsm_mix:attack=none.py:signed"}, "--objective: expected an existing Python file"),
+        ({"objective": "fgsm_mix:attack=pdg,steps=3"}, "ATTACK: expected an attack .*nearest: pgd"),
+        ({"objective": "fgsm_mix:attack=pgd,step=3"}, "pgd:step: expected one of its options"),
+        ({"probe": "FILE:grey"}, "--probe: expected images of shape"),
+        ({"probe": "FILE:free"}, "--probe: expected an attack at a given eps"),
+    ],
+)
+def test_an_attack_of_a_file_that_cannot_work_is_refused(
+    digits: Batch, tmp_path: Path, options: dict, said: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_ATTACK)
+    options = {key: value.replace("FILE", f"{tmp_path}/own.py") for key, value in options.items()}
+    with pytest.raises(InputError, match=said):
+        train(net(), digits, eps=0.1, epochs=1, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

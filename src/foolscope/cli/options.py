@@ -155,7 +155,10 @@ TRAIN_OPTIONS: tuple[Decorator, ...] = (
     ),
     click.option("--patience", type=WHOLE, default=10, show_default=True, help="Epochs without a fall before that."),
     click.option(
-        "--probe", default="pgd:steps=10", show_default=True, help="ATTACK behind the adversarial validation error."
+        "--probe",
+        default="pgd:steps=10",
+        show_default=True,
+        help="ATTACK behind the adversarial validation error, or file.py:FUNCTION.",
     ),
     click.option(
         "--probe-samples", type=WHOLE, default=500, show_default=True, help="Validation images that it attacks."

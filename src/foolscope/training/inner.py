@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from foolscope.stems import quick_stems
 from foolscope.training.terms import Criterion, cross_entropy
 
 Bounds = tuple[float, float] | None
+Function = Callable[..., Tensor]
 Rise = Callable[[Tensor], Tensor]
 """Logits (b, c) -> what the attacker raises, (b,) or (); must not mix images."""
 
@@ -116,7 +118,7 @@ def attacked(
     model: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    attack: str,
+    attack: str | Function,
     *,
     norm: str,
     eps: float,
@@ -125,7 +127,7 @@ def attacked(
     index: Tensor | None,
     seed: int,
 ) -> Tensor:
-    """The images `(b, ...)` after an attack, given as an ATTACK text: `fgsm` is one step on the criterion, on every image."""
+    """The images `(b, ...)` after an attack, given as an ATTACK text or a function: `fgsm` is one step on the criterion, on every image."""
     if attack == "fgsm":
         return climbed(
             model,
@@ -138,7 +140,8 @@ def attacked(
         )
     with frozen(model):
         oracle = Oracle(model, inputs, labels, bounds=bounds, index=index)
-        return bind(attack, norm=norm, eps=eps, seed=seed)(oracle)
+        given: dict[str, Any] = {"norm": norm, "eps": eps, "seed": seed}
+        return (bind(attack, **given) if isinstance(attack, str) else bind("attack", attack, **given))(oracle)
 
 
 def towards_least_likely(

@@ -44,6 +44,7 @@ class Plan:
         validation: all validation images, or None.
         probed: some of them, for the attacks.
         probe: the attack behind the adversarial validation error; None without an eps.
+        probe_norm: the norm of its ball.
         objective, optimiser, schedule, augment: as bound.
         lr, momentum, epochs, batch_size, stop, patience, bounds, seed: as `train` has them.
     """
@@ -56,6 +57,7 @@ class Plan:
     validation: DataSet | None
     probed: DataSet | None
     probe: Bound | None
+    probe_norm: str
     objective: Objective
     optimiser: torch.optim.Optimizer
     schedule: Schedule
@@ -207,7 +209,7 @@ def _watch(plan: Plan, at: Position, n: int) -> Epoch:
     clean = None if plan.validation is None else error(plan.model, plan.validation, plan.device)
     if plan.probed is not None and plan.probe is not None:
         under = adversarial_error(plan.model, plan.probed, plan.device, plan.probe, plan.bounds)
-        norm, eps = plan.probe.options["norm"], plan.probe.options["eps"]
+        norm, eps = plan.probe_norm, plan.probe.options["eps"]
         accuracy = single_step(plan.model, plan.probed, plan.device, norm, eps, plan.bounds)
         single, leak = 1 - accuracy[-1], rise(accuracy)
     train = error(plan.model, plan.watched, plan.device)

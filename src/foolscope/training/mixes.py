@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foolscope.errors import InputError
 from foolscope.models.adapters import core
 from foolscope.numbers import within
-from foolscope.training.inner import Bounds, attacked, moved, noisy, towards_least_likely
+from foolscope.training.inner import Bounds, Function, attacked, moved, noisy, towards_least_likely
 from foolscope.training.objectives import plain
 from foolscope.training.shared import loss_and_slope, same_in_both_modes
 from foolscope.training.terms import Criterion, cross_entropy
@@ -26,7 +26,7 @@ def fgsm_mix(
     eps: float,
     norm: str = "linf",
     alpha: float = 0.5,
-    attack: str = "fgsm",
+    attack: str | Function = "fgsm",
     criterion: Criterion = cross_entropy,
     bounds: Bounds = (0.0, 1.0),
     index: Tensor | None = None,
@@ -38,7 +38,8 @@ def fgsm_mix(
 
     Args:
         alpha: the share of the clean loss, in [0, 1].
-        attack: another ATTACK text in place of FGSM; it leaves images that are wrong already as they are.
+        attack: another ATTACK text in place of FGSM, or a function `(model, inputs, labels, ...) -> (b, ...)` with the house signature;
+            those of `ATTACKS` leave images that are wrong already as they are.
 
     Example:
         >>> model = torch.nn.Linear(2, 2, bias=False)
@@ -133,7 +134,7 @@ def static_mix(
     eps: float,
     norm: str = "linf",
     alpha: float = 0.5,
-    attack: str = "fgsm",
+    attack: str | Function = "fgsm",
     criterion: Criterion = cross_entropy,
     bounds: Bounds = (0.0, 1.0),
     index: Tensor | None = None,
@@ -144,7 +145,7 @@ def static_mix(
         reference: the network that the examples fool. Its attack draws the same for an image every time, so that the examples
             are the same in every epoch. In `train`: the model as it was when training began.
         alpha: the share of the clean loss; 0.5 is one adversarial copy of each image.
-        attack: an ATTACK text.
+        attack: an ATTACK text, or a function.
 
     References:
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.3.

@@ -60,7 +60,7 @@ def record_of(
         **{key: value for key, value in settings.items() if key not in ("schema", "foolscope")},
         "model": settings["model"] | {"parameters": subject.parameters},
         "trained_on": len(plan.positions),
-        "probe_norm": None if plan.probe is None else plan.probe.options["norm"],
+        "probe_norm": None if plan.probe is None else plan.probe_norm,
         "probe_eps": None if plan.probe is None else plan.probe.options["eps"],
         "complete": complete,
         "epochs_done": at.epoch,

@@ -18,12 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foolscope.attacks import ATTACKS, bind
+from foolscope.attacks import ATTACKS
 from foolscope.binding import norm_meant
 from foolscope.data import fingerprint
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code, loaded_object
-from foolscope.given import Bounds, Data, checked_seed, data_of, source_of, subject_of
+from foolscope.given import (
+    Bounds,
+    Data,
+    attack_function,
+    attack_of,
+    checked_seed,
+    data_of,
+    is_foreign,
+    source_of,
+    subject_of,
+)
 from foolscope.ledger import Progress
 from foolscope.models.adapters import core
 from foolscope.numbers import number
@@ -106,7 +116,7 @@ def train(
         validation: a share of `data` that is not trained on (the same images for every seed), other data, or None.
         stop: none, or the validation error that must fall: clean or adversarial.
         patience: epochs without a fall after which training stops.
-        probe: the ATTACK text behind the adversarial validation error.
+        probe: the ATTACK text behind the adversarial validation error, of a fixed-eps attack or `file.py:FUNCTION`.
         probe_samples: validation images that are attacked after each epoch, at most.
         norm, eps: the ball, for objectives without one of their own and for the probe; eps a number or a text such as "8/255", which is
             also what an objective that needs one gets in linf when None.
@@ -153,7 +163,8 @@ def train(
         eps_probed = goal.eps if goal.eps is not None else radius
         if eps_probed is None and stop == "adversarial":
             eps_probed = fallback.get("eps")
-        bound = None if eps_probed is None else bind(probe, norm=goal.options.get("norm", norm), eps=eps_probed, seed=0)
+        ball = {"norm": goal.options.get("norm", norm), "eps": eps_probed, "seed": 0}
+        bound = None if eps_probed is None else attack_of("--probe", probe, stack, **ball)
         if bound is not None and "eps" not in bound.options:
             fixed = [row.name for row in ATTACKS.values() if row.kind == "fixed eps"]
             raise InputError("--probe", "an attack at a given eps", bound.name, fixed)
@@ -200,7 +211,7 @@ def train(
             augment=augment,
             stop=stop,
             patience=patience,
-            probe=probe,
+            probe=_sourced(probe, probe),
             probe_samples=probe_samples,
             bounds=None if bounds is None else list(bounds),
             seed=seed,
@@ -224,6 +235,7 @@ def train(
             validation=held_out,
             probed=None if held_out is None else some(held_out, probe_samples),
             probe=bound,
+            probe_norm=ball["norm"] if bound is None else bound.options.get("norm", ball["norm"]),
             objective=goal,
             optimiser=learner,
             schedule=timetable,
@@ -269,7 +281,12 @@ def _checked_rates(lr: float | None, momentum: float | tuple[float, float, float
 
 def _objective(objective: str | Function | Objective, stack: ExitStack, given: dict[str, Any]) -> Objective:
     if not isinstance(objective, str) or objective.partition(":")[0].partition("+")[0] in OBJECTIVES:
-        return bind_objective(objective, **given)
+        goal = bind_objective(objective, **given)
+        attack = str(goal.options.get("attack", ""))
+        if not is_foreign(attack):
+            return goal
+        inner = attack_function("--objective", attack, stack)
+        return replace(goal, text=_sourced(goal.text, attack), options={**goal.options, "attack": inner})
     if ":" not in objective:
         return bind_objective(objective)  # which tells the names
     function = stack.enter_context(loaded_object("--objective", objective))
@@ -287,13 +304,19 @@ def _objective(objective: str | Function | Objective, stack: ExitStack, given: d
 
 def _named(objective: str | Function | Objective, goal: Objective) -> str:
     """The objective for the record; a stranger's with a hash of its file, or of its own code where there is none."""
-    if isinstance(objective, str) and (source := source_of(objective)):
-        return f"{goal.text} ({source[:12]})"
+    if isinstance(objective, str) and source_of(objective):
+        return _sourced(goal.text, objective)
     function = goal.function
     code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
     if isinstance(objective, str) and objective.partition(":")[0].partition("+")[0] in OBJECTIVES or code is None:
         return goal.text
     return f"{goal.text} ({hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:12]})"
+
+
+def _sourced(text: str, file: str) -> str:
+    """A text for the record, with a hash of the user's file that `file` names, if it names one."""
+    source = source_of(file)
+    return f"{text} ({source[:12]})" if source else text
 
 
 def _apart(validation: Data | float | None, resize: int | None, crop: int | None, bounds: Bounds) -> DataSet | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foolscope.binding import bound_options, keyword_only
 from foolscope.errors import InputError
+from foolscope.given import is_foreign
 from foolscope.training import minmax, mixes, objectives, terms
 from foolscope.training.terms import Criterion, cross_entropy
 
@@ -139,6 +140,8 @@ def bind_objective(text: str | Function, function: Function | None = None, **def
     Example:
         >>> bind_objective("madry:eps=0.3,steps=7+entropy:weight=0.5").options
         {'eps': 0.3, 'steps': 7}
+        >>> bind_objective("fgsm_mix:eps=0.3,attack=pgd,steps=7,restarts=2").options
+        {'eps': 0.3, 'attack': 'pgd:steps=7,restarts=2'}
     """
     if isinstance(text, Objective):
         return text
@@ -152,7 +155,7 @@ def bind_objective(text: str | Function, function: Function | None = None, **def
         if name not in OBJECTIVES:
             raise InputError("--objective", "an objective (`foolscope objectives` lists them)", name, OBJECTIVES)
         row = OBJECTIVES[name]
-        chosen[row.kind].append((row, bound_options(name, keyword_only(row.function, OFFERED), rest, defaults)))
+        chosen[row.kind].append((row, _options(row, rest, defaults)))
     for kind in (OBJECTIVE, CRITERION):
         if len(chosen[kind]) > 1:
             names = " and ".join(row.name for row, _ in chosen[kind])
@@ -161,6 +164,21 @@ def bind_objective(text: str | Function, function: Function | None = None, **def
     added, penalties = ([functools.partial(row.function, **given) for row, given in chosen[k]] for k in (TERM, PENALTY))
     criterion = chosen[CRITERION][0][0].function if chosen[CRITERION] else cross_entropy
     return Objective(text, base.function, options, criterion, tuple(added), tuple(penalties))
+
+
+def _options(row: Row, text: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a text sets; beside a built-in `attack`, what the objective does not know is the attack's."""
+    own, items = keyword_only(row.function, OFFERED), text.split(",")
+    keys = [item.partition("=")[0].strip() for item in items]
+    attack = next((i.partition("=")[2].strip() for i, key in zip(items, keys, strict=True) if key == "attack"), "")
+    if "attack" not in own or not attack or is_foreign(attack):
+        return bound_options(row.name, own, text, defaults)
+    mine = ",".join(item for item, key in zip(items, keys, strict=True) if key in own)
+    rest = [item for item, key in zip(items, keys, strict=True) if item and key not in own]
+    options = bound_options(row.name, own, mine, defaults)
+    if rest:
+        options["attack"] = f"{attack}{',' if ':' in attack else ':'}{','.join(rest)}"
+    return options
 
 
 def _defaults(function: Function, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _linf_surface(u: Tensor, eps: Size) -> Tensor:
 
 
 def _linf_inside(u: Tensor, radius: Draw, eps: Size) -> Tensor:
-    return (2 * u.flatten(1) - 1).mul(_column(eps, u)).view_as(u)
+    return (2 * u.flatten(1)).sub_(1).mul_(_column(eps, u)).view_as(u)
 
 
 # -- l2 ---------------------------------------------------------------------------------------------------------------

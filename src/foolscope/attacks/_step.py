@@ -77,9 +77,9 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     """
     if start not in STARTS:
         raise InputError("start", "a starting point", start, STARTS)
-    x = oracle.inputs[rows]
+    x = oracle.inputs.index_select(0, rows)
     if start == "clean":
-        return x.clone()
+        return x
     index, shape = oracle.index[rows], x.shape[1:]
     precise = torch.promote_types(x.dtype, torch.float32)  # half precision has too few distinct draws
     u = rng.uniform(seed, index, 3 * draw, shape, precise)
@@ -117,7 +117,7 @@ def mover(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size) -> Move:
     step of that size (`stride`), then back onto ball and box by the exact projection; in l1 that moves the components of largest |g|,
     each as far as the box allows.
     """
-    origin = oracle.inputs[rows]
+    origin = oracle.inputs.index_select(0, rows)
     eps = of_rows(eps, rows)
     if norm.name == "linf":
         low, high = limits(oracle, origin, eps)

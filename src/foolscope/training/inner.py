@@ -91,7 +91,7 @@ def climbed(
             x = random_point(oracle, rows, row, radius, start, seed, 0)
         move = mover(oracle, rows, row, radius)
         for _ in range(steps):
-            x = move(x, slope(oracle, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
+            x = move(x, slope(model, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
     return x
 
 
@@ -104,13 +104,11 @@ def stride_of(eps: float, steps: int, step_size: float | None) -> float:
     return step_size
 
 
-def slope(oracle: Oracle, x: Tensor, rise: Rise) -> Tensor:
+def slope(model: nn.Module, x: Tensor, rise: Rise) -> Tensor:
     """The gradient of `rise` with respect to the images `x`, `(b, ...)`."""
     x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        value = rise(oracle(x)).sum()
-    with foreign_code():
-        (gradient,) = torch.autograd.grad(value, x)
+    with torch.enable_grad(), foreign_code():
+        (gradient,) = torch.autograd.grad(rise(model(x)).sum(), x)
     return gradient.contiguous()
 
 

@@ -126,6 +126,7 @@ def hardened_page(records: Sequence[Record]) -> str:
         "",
         f"{record.n:,} MNIST test images, linf eps 0.25, box [0, 1]. *FGSM* is the accuracy after one step on cross-entropy, as the papers",
         "have it. *Audit* is what `foolscope audit` leaves standing, an upper bound on the robust accuracy; *survives* is audit over FGSM.",
+        "What a verdict other than *sound* means, and the check named behind it, is in [trust.md](trust.md).",
         "",
         _survival(record.measured["series"]),
         "",

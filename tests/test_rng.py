@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from foolscope.rng import uniform
+from foolscope.rng import _mix, _mix_signed, _mixed, uniform
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -133,3 +133,16 @@ def test_global_generators_are_neither_used_nor_moved():
             assert before[1] == random.getstate()
             assert (before[2] == np.random.get_state()[1]).all()
     assert torch.equal(*results)
+
+
+def test_what_accelerators_compute_is_what_processors_do():
+    words = torch.randint(-(2**63), 2**63 - 1, (1000,), generator=torch.Generator().manual_seed(0))
+    mixed = _mix(words.clone())
+    assert torch.equal(_mix_signed(words.clone()), mixed)
+    assert [_mixed(word) for word in words.tolist()] == [word % 2**64 for word in mixed.tolist()]
+
+
+def test_the_indices_are_left_alone():
+    index = torch.arange(5)
+    uniform(0, index, 0, (3,))
+    assert torch.equal(index, torch.arange(5))

@@ -32,7 +32,7 @@ def bound_options(
         Arguments by name, in the order of the signature; those that keep their own default are left out.
 
     Raises:
-        InputError: an unknown key, a value of the wrong type, or an argument without a default that nobody set.
+        InputError: an unknown key, one given twice, a value of the wrong type, or an argument without a default that nobody set.
 
     Example:
         >>> def step(x, *, eps: float, steps: int = 3): ...
@@ -44,6 +44,8 @@ def bound_options(
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals or key not in parameters:
             raise InputError(f"{name}:{key}", "one of its options as key=value", item, parameters)
+        if key in given:
+            raise InputError(f"{name}:{key}", "one value", text)
         given[key] = _value(f"{name}:{key}", value, str(parameters[key].annotation))
     options = {key: given.get(key, defaults.get(key)) for key in parameters if key in given or key in defaults}
     for key, parameter in parameters.items():

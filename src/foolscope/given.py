@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import ATTACKS, Bound, bind
+from foolscope.attacks._table import Function
 from foolscope.data import DataSet, from_loader, from_tensors, open_data
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code, loaded_object
@@ -24,7 +25,6 @@ from foolscope.oracle import Oracle
 from foolscope.subject import Subject, adapted
 
 Bounds = tuple[float, float] | None
-Function = Callable[..., Tensor]
 Data = str | DataSet | tuple[Any, Any] | Iterable[Any]
 
 
@@ -44,11 +44,11 @@ def is_foreign(attack: str) -> bool:
     """Whether an ATTACK text is a stranger's `file.py:FUNCTION` or `package.module:FUNCTION`.
 
     Example:
-        >>> is_foreign("file.py:attack"), is_foreign("pgd:steps=3"), is_foreign("pdg:steps=3")
-        (True, False, False)
+        >>> is_foreign("file.py:attack"), is_foreign("file.py:attack,steps=3"), is_foreign("pgd:steps=3"), is_foreign("pdg:steps=3")
+        (True, True, False, False)
     """
     name, colon, rest = attack.partition(":")
-    return bool(colon) and name not in ATTACKS and "=" not in rest
+    return name.endswith(".py") or bool(colon) and name not in ATTACKS and "=" not in rest
 
 
 def attack_of(argument: str, text: str, stack: ExitStack, **given: Any) -> Bound:
@@ -66,7 +66,7 @@ def attack_function(argument: str, text: str, stack: ExitStack) -> Function:
     @functools.wraps(function)
     def guarded(model: Oracle, inputs: Tensor, labels: Tensor, **options: Any) -> Tensor:
         with foreign_code():
-            answer = function(model, inputs, labels, **options)
+            answer = function(model, inputs.clone(), labels, **options)  # theirs to change
         if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
             came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
             raise InputError(argument, f"images of shape {tuple(inputs.shape)} from {text}", came)

@@ -120,7 +120,7 @@ class Oracle:
         """
         per_image = -(-len(x) // max(1, len(self)))
         self._tally.add(self.rows_all, forwards=per_image)
-        logits = self._run(x)
+        logits = self.run(x)
         if logits.requires_grad:
 
             def count(gradient: Tensor) -> None:
@@ -181,7 +181,7 @@ class Oracle:
         """Logits `(r, c)` without a graph; one forward an image."""
         self._tally.add(rows, forwards=1)
         with torch.no_grad():
-            return self._run(x)
+            return self.run(x)
 
     def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The margin `(r,)` of rescaled logits: positive exactly where the image is fooled."""
@@ -245,7 +245,7 @@ class Oracle:
         """
         try:
             with _forward_mode():
-                answer: tuple[Tensor, Tensor] = torch.func.jvp(self._run, (x,), (direction,), has_aux=False)[:2]
+                answer: tuple[Tensor, Tensor] = torch.func.jvp(self.run, (x,), (direction,), has_aux=False)[:2]
         except ForeignError as error:
             if not isinstance(error.__cause__, RuntimeError):  # NotImplementedError is one
                 raise
@@ -270,7 +270,7 @@ class Oracle:
         self._tally.add(rows, forwards=1)
         x = x.detach().requires_grad_()
         with torch.enable_grad():
-            return x, self._run(x)
+            return x, self.run(x)
 
     def _pull_back(self, x: Tensor, logits: Tensor, slope: Tensor, rows: Tensor, loss: Loss) -> Tensor:
         """The input gradient for this gradient with respect to the logits; finite, and noted if it was not or is zero."""
@@ -324,7 +324,8 @@ class Oracle:
             )
         return gradient.nan_to_num(0.0, 0.0, 0.0)
 
-    def _run(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
+        """Logits with a graph, not counted: for training, where nobody asks what an image cost."""
         with foreign_code():
             logits = self.model(x)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):

@@ -1,7 +1,7 @@
 """Random draws keyed by (seed, image index, draw number): a vectorised counter-based generator, no state and no loop over images.
 
-The mixing function is SplitMix64's finaliser (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", §3), on int64
-tensors whose multiplication wraps. A draw depends on its key alone: never on the batch, the device, the dtype or what was drawn before.
+The mixing function is SplitMix64's finaliser (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", §3), on 64-bit
+words whose multiplication wraps. A draw depends on its key alone: never on the batch, the device, the dtype or what was drawn before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def _mixed(word: int) -> int:
 
 
 def _mix(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser; spoils `z`. numpy has unsigned words: half the time of torch's signed ones (torch 2.13, numpy 2.4)."""
+    """SplitMix64's finaliser; spoils `z`."""
+    # numpy has unsigned words: six tenths of the time of torch's signed ones on one thread (torch 2.13, numpy 2.4)
     if z.device.type == "cpu":
         words = z.numpy().view(np.uint64)
         for bits, factor in ((30, _FIRST), (27, _SECOND), (31, 1)):
@@ -74,14 +75,13 @@ def uniform(
     """
     # One after the other: a symmetric mixture would give image 3 of seed 5 the draws of image 5 of seed 3.
     golden = _signed(_GOLDEN)
-    key = _mix(index.to(torch.int64) * golden + _signed(_mixed(seed + _GOLDEN) + _GOLDEN))
-    key = _mix(key + _signed((draw + 1) * _GOLDEN))
+    key = _mix(index.to(torch.int64) * golden + _signed(_mixed(int(seed) + _GOLDEN) + _GOLDEN))
+    key = _mix(key + _signed((int(draw) + 1) * _GOLDEN))
     count = math.prod(shape)
     place = torch.arange(1, (count + 1) // 2 + 1, dtype=torch.int64, device=index.device) * golden
     words = torch.empty((len(index), len(place)), dtype=torch.int64, device=index.device)
-    halves = _mix(torch.add(key[:, None], place, out=words)).view(torch.int32)[
-        :, :count
-    ]  # each word is good for two numbers
+    # each word is good for two numbers
+    halves = _mix(torch.add(key[:, None], place, out=words)).view(torch.int32)[:, :count]
     kept = min(23, round(-math.log2(torch.finfo(dtype).eps)))
     bits = (halves >> (32 - kept)).bitwise_and_((1 << kept) - 1)
     return bits.to(dtype).add_(0.5).mul_(2.0**-kept).view(len(index), *shape)

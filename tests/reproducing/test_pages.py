@@ -12,7 +12,7 @@ from PIL import Image
 from foolscope.reproducing.claim import Record
 from foolscope.reproducing.figures import FIGURES, as_svg, specification
 from foolscope.reproducing.pages import hardened_page, results_page, write_pages
-from foolscope.reproducing.pictures import BLUE, ORANGE, sheet, tile, weights_tile
+from foolscope.reproducing.pictures import BLUE, CAPTIONS, ORANGE, sheet, tile, weights_tile
 from foolscope.reproducing.registry import CLAIMS
 from foolscope.reproducing.run import read_records
 
@@ -92,6 +92,11 @@ def test_pictures_stand_on_the_page_of_their_claim_with_a_caption(tmp_path: Path
     assert "(images/results/P11.png)" in page
     assert "Rows from the top: plain, adversarial.*" in page
     assert "| pictures |" not in page
+
+
+def test_every_record_with_pictures_has_a_caption() -> None:
+    records = read_records(ROOT / "results", tuple(CLAIMS))
+    assert {record.id for record in records if "pictures" in record.measured} == set(CAPTIONS)
 
 
 def test_weights_are_blue_below_zero_white_at_it_and_orange_above() -> None:

@@ -89,7 +89,8 @@ def test_errors_are_shares_of_images(digits_network: nn.Module, digits_data: tup
     data = from_tensors(images, labels)
     wrong = float((digits_network(images).argmax(1) != labels).float().mean())
     assert error(digits_network, data, CPU) == pytest.approx(wrong)
-    under = adversarial_error(digits_network, data, CPU, bind("pgd:steps=5", eps=0.1, norm="linf", seed=0), (0.0, 1.0))
+    probe = bind("pgd:steps=5", eps=0.1, norm="linf", seed=0)
+    under = adversarial_error(digits_network, data, CPU, probe, "linf", (0.0, 1.0))
     assert wrong < 0.05 < 0.4 < under
     accuracy = single_step(digits_network, data, CPU, "linf", 0.1, (0.0, 1.0))
     assert accuracy[0] == pytest.approx(1 - wrong)

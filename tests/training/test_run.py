@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from foolscope.errors import ForeignError, InputError
 from foolscope.files import read_samples
 from foolscope.models.weights import fingerprint
-from foolscope.training import Epoch, train
+from foolscope.training import Epoch, bind_objective, train
+from foolscope.training.table import Function
 
 Batch = tuple[Tensor, Tensor]
 
@@ -213,9 +214,7 @@ def test_the_objective_of_a_file(digits: Batch, tmp_path: Path) -> None:
 
 
 OWN_ATTACK = """import torch
-calls = []
 def signed(model, inputs, labels, *, eps):
-    calls.append(len(inputs))
     x = inputs.clone().requires_grad_()
     torch.nn.functional.cross_entropy(model(x), labels, reduction="sum").backward()
     return (inputs + eps * x.grad.sign()).clamp(0, 1)
@@ -223,21 +222,59 @@ def grey(model, inputs, labels, *, eps):
     return inputs.mean(1)
 def free(model, inputs, labels):
     return inputs
+def far(model, inputs, labels, *, eps):
+    return signed(model, inputs, labels, eps=3 * eps)
+def nowhere(model, inputs, labels, *, eps):
+    return inputs * float("nan")
+def in_place(model, inputs, labels, *, eps):
+    return inputs.zero_()
 """
+
+
+@pytest.mark.parametrize("name", ["far", "nowhere"])
+def test_a_probe_that_leaves_the_ball_fools_nobody(digits: Batch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "own.py").write_text(OWN_ATTACK)
+    trained = train(net(), digits, eps=0.05, epochs=1, probe=f"{tmp_path}/own.py:{name}")
+    assert trained.history[-1].adversarial_error == trained.history[-1].validation_error
+
+
+def test_an_attack_that_changes_its_images_changes_nobody_elses(digits: Batch, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN_ATTACK)
+    before = digits[0].clone()
+    settings = {"eps": 0.1, "epochs": 1, "validation": None}
+    train(net(), digits, objective=f"fgsm_mix:attack={tmp_path}/own.py:in_place", **settings)
+    train(net(), digits, objective=bind_objective("fgsm_mix", eps=0.1, attack=lambda m, x, y: x.zero_()), **settings)
+    assert torch.equal(digits[0], before)
+
+
+def test_another_function_in_an_objective_is_another_run(digits: Batch, tmp_path: Path) -> None:
+    def attacks(share: float) -> Function:
+        return (lambda m, x, y, *, eps: x + 0.5 * eps) if share == 0.5 else (lambda m, x, y, *, eps: x + eps)
+
+    settings = {"epochs": 1, "out": tmp_path}
+    train(net(), digits, objective=bind_objective("fgsm_mix", eps=0.1, attack=attacks(0.5)), **settings)
+    train(net(), digits, objective=bind_objective("fgsm_mix", eps=0.1, attack=attacks(0.5)), **settings)
+    for other in ({"eps": 0.1, "attack": attacks(1)}, {"eps": 0.2, "attack": attacks(0.5)}):
+        with pytest.raises(InputError, match="--out"):
+            train(net(), digits, objective=bind_objective("fgsm_mix", **other), **settings)
 
 
 @pytest.mark.parametrize("mix", ["fgsm_mix", "static_mix"])
 def test_an_attack_of_a_file_inside_an_objective_and_as_the_probe(digits: Batch, tmp_path: Path, mix: str) -> None:
-    file = tmp_path / "own.py"
-    file.write_text(OWN_ATTACK)
-    settings = {"eps": 0.1, "epochs": 2, "probe": f"{file}:signed", "out": tmp_path / "run"}
+    file, probe = tmp_path / "own.py", tmp_path / "probe.py"
+    for each in (file, probe):
+        each.write_text(OWN_ATTACK)
+    settings = {"eps": 0.1, "epochs": 2, "probe": f"{probe}:signed", "out": tmp_path / "run"}
     trained = train(net(), digits, objective=f"{mix}:attack={file}:signed,alpha=0.25", **settings)
     twin = train(net(), digits, objective=f"{mix}:alpha=0.25", eps=0.1, epochs=2, probe="fgsm:loss=ce")
     for own, known in zip(trained.module.parameters(), twin.module.parameters(), strict=True):
         torch.testing.assert_close(own, known, rtol=1e-3, atol=1e-4)
     assert trained.history[-1].adversarial_error == pytest.approx(twin.history[-1].adversarial_error, abs=0.02)
-    file.write_text(OWN_ATTACK + "# changed\n")
-    with pytest.raises(InputError, match="--out"):  # another file is another run
+    for changed in (file, probe):  # another file is another run, and the same one the same again
+        changed.write_text(OWN_ATTACK + "# changed\n")
+        with pytest.raises(InputError, match="--out"):
+            train(net(), digits, objective=f"{mix}:attack={file}:signed,alpha=0.25", **settings)
+        changed.write_text(OWN_ATTACK)
         train(net(), digits, objective=f"{mix}:attack={file}:signed,alpha=0.25", **settings)
 
 
@@ -250,7 +287,10 @@ def test_an_attack_of_a_file_inside_an_objective_and_as_the_probe(digits: Batch,
         ({"objective": "fgsm_mix:attack=none.py:signed"}, "--objective: expected an existing Python file"),
         ({"objective": "fgsm_mix:attack=pdg,steps=3"}, "ATTACK: expected an attack .*nearest: pgd"),
         ({"objective": "fgsm_mix:attack=pgd,step=3"}, "pgd:step: expected one of its options"),
+        ({"objective": "fgsm_mix:attack=pgd,attack=bim"}, "fgsm_mix:attack: expected one value"),
+        ({"objective": "fgsm_mix:attack=pgd,seed=3"}, "fgsm_mix:seed: expected one of its options"),
         ({"probe": "FILE:grey"}, "--probe: expected images of shape"),
+        ({"probe": "FILE:signed,steps=3"}, "--probe: expected a name in .*'signed,steps=3'"),
         ({"probe": "FILE:free"}, "--probe: expected an attack at a given eps"),
     ],
 )

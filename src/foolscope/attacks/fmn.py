@@ -22,7 +22,6 @@ GROWTH = 1.1, 10.0  # the least and the largest growth, a step, of a ball in whi
 CYCLE = 125  # steps of some runs from the image and some from afar, about
 LEAST = 20  # steps below which there is one run only
 KEPT = 8  # steps that the run from the image keeps when the one from afar needs the others
-BEYOND = 1.3  # times the linearised boundary's distance, farther than which an image has no small gradients to be suspected of
 L1_STEP = 0.2  # of a step in l1, whose largest component alone would be as long as the whole radius
 
 
@@ -31,8 +30,6 @@ class Way(NamedTuple):
 
     Attributes:
         reach: radius of the ball in which it begins, in units of the nearest distance so far; 0: it begins at the image.
-        near_reach: the same for the first run from afar, where gradients at the image are not small for its distance (`BEYOND`); 0: as
-            elsewhere.
         step, last_step: the first and the last step, in units of the radius.
         gamma, last_gamma: the first and the last relative change of the radius, in units of the attack's `gamma`.
         power: l2: the step goes along sign(g) * |g|**power.
@@ -48,7 +45,6 @@ class Way(NamedTuple):
     power: float = 1.0
     memory: float = 0.0
     geometric: bool = False
-    near_reach: float = 0.0
 
     def length(self, at: float) -> float:
         """The step in units of the first, at this share of the run."""
@@ -73,11 +69,11 @@ class Cycle(NamedTuple):
     shortest_afar: int = 1
 
 
-# Chosen by measurement (docs/decisions/0021, 0061, 0064, 0071 and 0073): the runs from the image and those from afar, and how many of each.
+# Chosen by measurement (docs/decisions/0021, 0061, 0064 and 0071): the runs from the image and those from afar, and how many of each.
 WAYS = {
     "linf": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(1.0, 1.0, 0.01, 1.0, 0.01, memory=0.75)),
     "l2": (Way(0, 1.0, 0.01, 1.0, 0.01), Way(3.0, 3.0, 0.004, 1.0, 0.04, 1.5, 0.0, True)),
-    "l1": (Way(0, 1.0, 0.01, 1.0, 0.02, 1.0, 0.75), Way(30.0, 1.0, 0.01, 1.0, 0.02, 1.0, 0.75, near_reach=10.0)),
+    "l1": (Way(0, 1.0, 0.01, 1.0, 0.02, 1.0, 0.75), Way(30.0, 1.0, 0.01, 1.0, 0.02, 1.0, 0.75)),
     "l0": (Way(0, 3.0, 0.3, 1.0, 0.05, 1.0, 0.75), Way(20.0, 3.0, 0.3, 1.0, 0.02, 1.0, 0.75)),
 }
 CYCLES = {
@@ -153,25 +149,19 @@ def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: flo
     """The first run and all later ones, then a last look."""
     origin, box, (first, later) = oracle.inputs[rows], oracle.box(rows), WAYS[norm.name]
     nearest, x, eps = Nearest(origin, room(origin)), origin, origin.new_zeros(len(rows))
-    linear = eps
     precise = torch.promote_types(origin.dtype, torch.float32)  # half precision has too few distinct draws
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
     known = 1 if likeliest is None else likeliest.shape[1]
-    plan = run_plan(steps, known, CYCLES[norm.name])
-    for number, run in enumerate(plan):
+    for number, run in enumerate(run_plan(steps, known, CYCLES[norm.name])):
         way, aimed = first, oracle
         if run.rival is None:
-            size = torch.where(torch.isfinite(nearest.size), nearest.size, eps)
-            way, eps = later, later.reach * size
-            if later.near_reach and number == 1 and plan[0].steps >= LEAST:  # a distance of fewer steps says nothing
-                eps = torch.where(size < BEYOND * linear, eps, later.near_reach * size)
+            way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
             u = rng.uniform(seed, oracle.index[rows], number, origin.shape[1:], precise)
             noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
             x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
             aimed, x = oracle.aimed(likeliest[:, run.rival]), origin
-        x, eps, estimate = _shrink(aimed, rows, norm, way, x, eps, nearest, run.steps, step_size, gamma)
-        linear = linear if number else estimate
+        x, eps = _shrink(aimed, rows, norm, way, x, eps, nearest, run.steps, step_size, gamma)
     nearest.take(x, norm.size(x - origin), oracle.value(x, rows)[0] > 0)
     return nearest.x
 
@@ -233,15 +223,11 @@ def _shrink(
     steps: int,
     step_size: float,
     gamma: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One run from `x`; what is nearer goes to `nearest`, in place.
-
-    Returns:
-        The last iterate, not looked at yet; the last radius `(r,)`; the distance of the linearised boundary `(r,)`, the radius from afar.
-    """
+) -> tuple[Tensor, Tensor]:
+    """One run from `x`; what is nearer goes to `nearest`, in place. The last iterate, not looked at yet, and the last radius `(r,)`."""
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     d, mine, most = x - origin, torch.full_like(eps, torch.inf), eps
-    mean, linear = torch.zeros_like(d), eps
+    mean = torch.zeros_like(d)
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
         size, fooled = norm.size(d), margin > 0
@@ -249,7 +235,7 @@ def _shrink(
         mine = torch.where(fooled, mine.minimum(size), mine)
         if not step and not way.reach:  # the shortest way to the linearised boundary, exactly
             d = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
-            eps = linear = norm.size(d)
+            eps = norm.size(d)
         else:
             if step:
                 rate = gamma * way.gamma * (way.last_gamma / way.gamma) ** (step / steps)
@@ -259,7 +245,7 @@ def _shrink(
             d = _moved(norm, d, along, length, eps, lower, upper, gradient)
         x = oracle.clip(torch.add(origin, d, out=gradient))  # fresh memory costs as much as the sum
         torch.sub(x, origin, out=d)
-    return x, eps, linear
+    return x, eps
 
 
 def _farther(

@@ -323,11 +323,11 @@ def fooling(lab: Lab) -> Outcome:
     before = outputs(model, noise)
     images = Images(noise, before.argmin(1))
 
-    def moved(target: int, eps: float) -> Tensor:
-        return perturb(model, images, fgsm(eps), targets=torch.full((n,), target))
+    def moved(which: Images, target: int, eps: float) -> Tensor:
+        return perturb(model, which, fgsm(eps), targets=torch.full((len(which),), target))
 
     def after(target: int, eps: float) -> Tensor:
-        return outputs(model, moved(target, eps)).softmax(1)
+        return outputs(model, moved(images, target, eps)).softmax(1)
 
     steps = [after(target, RUBBISH_EPS) for target in range(10)]
     appears = torch.stack([p[:, k] > 0.5 for k, p in enumerate(steps)]).double()  # (10, n)
@@ -364,7 +364,7 @@ def fooling(lab: Lab) -> Outcome:
         pictures=tuple(
             tile(name, image, -NOISE, NOISE, framed=bool(found))
             for name, target in (("airplane", 0), ("frog", 6), ("truck", 9))
-            for image, found in zip(moved(target, RUBBISH_EPS)[:SHOWN], appears[target], strict=False)
+            for image, found in zip(moved(images.first(SHOWN), target, RUBBISH_EPS), appears[target], strict=False)
         ),
     )
 

@@ -181,7 +181,7 @@ def _temple(model: nn.Module, classes: Sequence[str]) -> tuple[str, tuple[dict[s
     return (
         f"the picture is not one of them: {PHOTOGRAPH} from scikit-learn (danielbuechele, CC BY 2.0), which has no label. The network "
         f"takes it for {told[0]}, and after the step for {told[1]}",
-        tuple(tile("before, sign, after", each, low, 1) for each, low in zip(small, (0, -1, 0), strict=True)),
+        tuple(tile("", each, low, 1) for each, low in zip(small, (0, -1, 0), strict=True)),
     )
 
 

@@ -13,7 +13,7 @@ from foolscope.reproducing.pictures import CAPTIONS, rows, sheet
 from foolscope.reproducing.recipes import CONTRASTS
 from foolscope.store import replacing
 
-FOLDER = Path("images") / "results"  # beside the pages
+IMAGES = Path("images") / "results"  # beside the pages
 HARDENED = "H1"
 ROWS = 30  # of a series that has no figure, at most, to stand on the page as a table
 WORDS = {REPRODUCED: "reproduced", NOT_REPRODUCED: "**not reproduced**", NOT_RUN: "not run"}
@@ -78,13 +78,14 @@ def _details(claim: Claim, record: Record | None) -> list[str]:
             f"| {key} | {_number(record.claimed.get(key))} | {_number(record.measured.get(key))} | {interval} |"
         )
     if record.id in FIGURES and record.measured.get("series"):
-        lines += ["", f"![{FIGURES[record.id].alt}]({(FOLDER / f'{record.id}.svg').as_posix()})"]
+        lines += ["", f"![{FIGURES[record.id].alt}]({(IMAGES / f'{record.id}.svg').as_posix()})"]
     elif 0 < len(series := record.measured.get("series", ())) <= ROWS:
         lines += ["", f"| {' | '.join(series[0])} |", f"|{' --- |' * len(series[0])}"]
         lines += [f"| {' | '.join(_number(value) for value in row.values())} |" for row in series]
     if tiles := record.measured.get("pictures"):
-        caption = f"{CAPTIONS[record.id]}. Rows from the top: {', '.join(rows(tiles))}."
-        lines += ["", f"![{caption}]({(FOLDER / f'{record.id}.png').as_posix()})", "", f"*{caption}*"]
+        named = f" Rows from the top: {', '.join(rows(tiles))}." if len(rows(tiles)) > 1 else ""
+        caption = f"{CAPTIONS[record.id]}.{named}"
+        lines += ["", f"![{caption}]({(IMAGES / f'{record.id}.png').as_posix()})", "", f"*{caption}*"]
     if record.substituted:
         lines += ["", "Substituted:", "", *(f"- {text}" for text in record.substituted)]
     if notes:
@@ -149,15 +150,15 @@ def hardened_page(records: Sequence[Record]) -> str:
 
 def write_pages(claims: Sequence[Claim], records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
     """Writes both pages and their pictures; the paths written."""
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     texts = {"results.md": results_page(claims, records), "hardened.md": hardened_page(records)}
     written = {folder / name: text.encode() for name, text in texts.items()}
     for record in records:
         series, tiles = record.measured.get("series"), record.measured.get("pictures")
         if record.id in FIGURES and series:
-            written[folder / FOLDER / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], series)).encode()
+            written[folder / IMAGES / f"{record.id}.svg"] = as_svg(specification(FIGURES[record.id], series)).encode()
         if tiles:
-            written[folder / FOLDER / f"{record.id}.png"] = sheet(tiles)
+            written[folder / IMAGES / f"{record.id}.png"] = sheet(tiles)
     for path, content in written.items():
         if content:
             with replacing(path) as temporary:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # of weights; a frame is orange, too
 SIDE = 84  # pixels of the sheet that a small tile is drawn large, about
 CAPTIONS: Mapping[str, str] = {
-    "L6": "A photograph, the sign of its gradient, and the photograph moved by eps .007 along it",
+    "L6": "A photograph, the sign of the gradient, and the photograph moved by eps .007 along it",
     "P1": "Weights (blue negative, orange positive) and their signs, then test images before and after FGSM; framed: wrong",
-    "P9": "Noise moved one step of eps .1 towards a class, a row a class; framed: its probability exceeds .5",
+    "P9": "The first draws of noise moved one step of eps .1 towards each of three classes; framed: its probability exceeds .5",
     "P11": "First-layer filters, blue for negative weights and orange for positive ones",
 }
 

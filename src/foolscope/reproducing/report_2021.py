@@ -264,10 +264,12 @@ def training_time(lab: Lab) -> Outcome:
             "highest_ratio": max(ratios),
         },
         n=count,
-        substituted=(f"one epoch of {count:,} images, {rounds} times in turn, the fastest of each",),
+        substituted=(
+            f"one epoch of {count:,} images, {rounds} times in turn after one to get going, the fastest of each",
+        ),
         notes=(
-            "the inner attack asks for the input's gradient alone, with frozen parameters, which is cheaper than a full backward pass; "
-            f"{'processor time' if clock is time.process_time else 'time by the clock'}",
+            "the inner attack asks for the input's gradient alone, with frozen parameters, which is cheaper than a full backward pass",
+            "processor time" if clock is time.process_time else "time by the clock",
         ),
     )
 

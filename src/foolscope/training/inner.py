@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from foolscope import rng
 from foolscope.attacks import bind
 from foolscope.attacks._step import STRIDE, checked_count, checked_eps, mover, random_point
+from foolscope.attacks._table import Function
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code
 from foolscope.norms import get_norm
@@ -27,7 +28,6 @@ from foolscope.stems import quick_stems
 from foolscope.training.terms import Criterion, cross_entropy
 
 Bounds = tuple[float, float] | None
-Function = Callable[..., Tensor]
 Rise = Callable[[Tensor], Tensor]
 """Logits (b, c) -> what the attacker raises, (b,) or (); must not mix images."""
 
@@ -91,7 +91,7 @@ def climbed(
             x = random_point(oracle, rows, row, radius, start, seed, 0)
         move = mover(oracle, rows, row, radius)
         for _ in range(steps):
-            x = move(x, slope(model, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
+            x = move(x, slope(oracle, x, rise or partial(cross_entropy, labels=labels)), step_size or eps)
     return x
 
 
@@ -104,11 +104,13 @@ def stride_of(eps: float, steps: int, step_size: float | None) -> float:
     return step_size
 
 
-def slope(model: nn.Module, x: Tensor, rise: Rise) -> Tensor:
+def slope(oracle: Oracle, x: Tensor, rise: Rise) -> Tensor:
     """The gradient of `rise` with respect to the images `x`, `(b, ...)`."""
     x = x.detach().requires_grad_()
-    with torch.enable_grad(), foreign_code():
-        (gradient,) = torch.autograd.grad(rise(model(x)).sum(), x)
+    with torch.enable_grad():
+        value = rise(oracle.run(x)).sum()
+    with foreign_code():
+        (gradient,) = torch.autograd.grad(value, x)
     return gradient.contiguous()
 
 
@@ -139,7 +141,10 @@ def attacked(
     with frozen(model):
         oracle = Oracle(model, inputs, labels, bounds=bounds, index=index)
         given: dict[str, Any] = {"norm": norm, "eps": eps, "seed": seed}
-        return (bind(attack, **given) if isinstance(attack, str) else bind("attack", attack, **given))(oracle)
+        if isinstance(attack, str):
+            return bind(attack, **given)(oracle)
+        own = Oracle(model, inputs.clone(), labels, bounds=bounds, index=index)  # images that it may change
+        return bind(getattr(attack, "__name__", "attack"), attack, **given)(own).detach()
 
 
 def towards_least_likely(

@@ -208,7 +208,7 @@ def _watch(plan: Plan, at: Position, n: int) -> Epoch:
     under = single = leak = None
     clean = None if plan.validation is None else error(plan.model, plan.validation, plan.device)
     if plan.probed is not None and plan.probe is not None:
-        under = adversarial_error(plan.model, plan.probed, plan.device, plan.probe, plan.bounds)
+        under = adversarial_error(plan.model, plan.probed, plan.device, plan.probe, plan.probe_norm, plan.bounds)
         norm, eps = plan.probe_norm, plan.probe.options["eps"]
         accuracy = single_step(plan.model, plan.probed, plan.device, norm, eps, plan.bounds)
         single, leak = 1 - accuracy[-1], rise(accuracy)

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._table import Function
 from foolscope.errors import InputError
 from foolscope.models.adapters import core
 from foolscope.numbers import within
-from foolscope.training.inner import Bounds, Function, attacked, moved, noisy, towards_least_likely
+from foolscope.training.inner import Bounds, attacked, moved, noisy, towards_least_likely
 from foolscope.training.objectives import plain
 from foolscope.training.shared import loss_and_slope, same_in_both_modes
 from foolscope.training.terms import Criterion, cross_entropy
@@ -38,8 +39,9 @@ def fgsm_mix(
 
     Args:
         alpha: the share of the clean loss, in [0, 1].
-        attack: another ATTACK text in place of FGSM, or a function `(model, inputs, labels, ...) -> (b, ...)` with the house signature;
-            those of `ATTACKS` leave images that are wrong already as they are.
+        attack: what takes FGSM's place: a text such as `pgd:steps=5`, or a function `(model, inputs, labels, *, eps, ...) -> (b, ...)`
+            that is given those of `eps`, `norm` and `seed` which it takes. The attacks of `ATTACKS` leave images that are wrong already
+            as they are; nobody checks that a function stays in ball and box.
 
     Example:
         >>> model = torch.nn.Linear(2, 2, bias=False)
@@ -145,7 +147,7 @@ def static_mix(
         reference: the network that the examples fool. Its attack draws the same for an image every time, so that the examples
             are the same in every epoch. In `train`: the model as it was when training began.
         alpha: the share of the clean loss; 0.5 is one adversarial copy of each image.
-        attack: an ATTACK text, or a function.
+        attack: as in `fgsm_mix`.
 
     References:
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.3.

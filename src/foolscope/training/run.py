@@ -165,6 +165,7 @@ def train(
             eps_probed = fallback.get("eps")
         ball = {"norm": goal.options.get("norm", norm), "eps": eps_probed, "seed": 0}
         bound = None if eps_probed is None else attack_of("--probe", probe, stack, **ball)
+        probe_norm = ball["norm"] if bound is None else bound.options.get("norm", ball["norm"])
         if bound is not None and "eps" not in bound.options:
             fixed = [row.name for row in ATTACKS.values() if row.kind == "fixed eps"]
             raise InputError("--probe", "an attack at a given eps", bound.name, fixed)
@@ -185,7 +186,7 @@ def train(
         few = subset(images, positions[:2])
         rehearse(goal, trainee, few, moves, bounds)
         if bound is not None:
-            adversarial_error(trainee, few, next(own.parameters()).device, bound, bounds)
+            adversarial_error(trainee, few, next(own.parameters()).device, bound, probe_norm, bounds)
         images = held(images, progress)
         held_out = None if apart is None else held(apart, _silent)
         if watching is not positions:
@@ -235,7 +236,7 @@ def train(
             validation=held_out,
             probed=None if held_out is None else some(held_out, probe_samples),
             probe=bound,
-            probe_norm=ball["norm"] if bound is None else bound.options.get("norm", ball["norm"]),
+            probe_norm=probe_norm,
             objective=goal,
             optimiser=learner,
             schedule=timetable,
@@ -282,8 +283,8 @@ def _checked_rates(lr: float | None, momentum: float | tuple[float, float, float
 def _objective(objective: str | Function | Objective, stack: ExitStack, given: dict[str, Any]) -> Objective:
     if not isinstance(objective, str) or objective.partition(":")[0].partition("+")[0] in OBJECTIVES:
         goal = bind_objective(objective, **given)
-        attack = str(goal.options.get("attack", ""))
-        if not is_foreign(attack):
+        attack = goal.options.get("attack")
+        if not isinstance(attack, str) or not is_foreign(attack):
             return goal
         inner = attack_function("--objective", attack, stack)
         return replace(goal, text=_sourced(goal.text, attack), options={**goal.options, "attack": inner})
@@ -306,11 +307,18 @@ def _named(objective: str | Function | Objective, goal: Objective) -> str:
     """The objective for the record; a stranger's with a hash of its file, or of its own code where there is none."""
     if isinstance(objective, str) and source_of(objective):
         return _sourced(goal.text, objective)
-    function = goal.function
-    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
-    if isinstance(objective, str) and objective.partition(":")[0].partition("+")[0] in OBJECTIVES or code is None:
+    if isinstance(objective, str) and objective.partition(":")[0].partition("+")[0] in OBJECTIVES:
         return goal.text
-    return f"{goal.text} ({hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:12]})"
+    told = [_code(goal.function), *((key, _code(value)) for key, value in goal.options.items())]
+    return f"{goal.text} ({hashlib.sha256(repr(told).encode()).hexdigest()[:12]})"
+
+
+def _code(value: Any) -> str:
+    """What tells one option from another: a function's own code, the type of another thing that can be called, else its text."""
+    code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
+    if code is not None:
+        return f"{code.co_code!r} {[c for c in code.co_consts if not hasattr(c, 'co_code')]}"
+    return type(value).__qualname__ if callable(value) else repr(value)
 
 
 def _sourced(text: str, file: str) -> str:

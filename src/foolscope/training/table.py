@@ -65,7 +65,7 @@ class Objective:
     """An objective with its options, terms and penalties: call it as `objective(model, inputs, labels, **offered) -> (b,)`.
 
     Attributes:
-        text: as it would be written on the command line.
+        text: as it would be written on the command line; in a run, with a hash of a stranger's attack inside it.
         function: the objective itself.
         options: its keyword arguments.
         base: the loss of an image from its logits.
@@ -173,8 +173,9 @@ def _options(row: Row, text: str, defaults: Mapping[str, Any]) -> dict[str, Any]
     attack = next((i.partition("=")[2].strip() for i, key in zip(items, keys, strict=True) if key == "attack"), "")
     if "attack" not in own or not attack or is_foreign(attack):
         return bound_options(row.name, own, text, defaults)
-    mine = ",".join(item for item, key in zip(items, keys, strict=True) if key in own)
-    rest = [item for item, key in zip(items, keys, strict=True) if item and key not in own]
+    known = {*own, *OFFERED}  # the attack's seed, say, is the loop's
+    mine = ",".join(item for item, key in zip(items, keys, strict=True) if key in known)
+    rest = [item for item, key in zip(items, keys, strict=True) if item and key not in known]
     options = bound_options(row.name, own, mine, defaults)
     if rest:
         options["attack"] = f"{attack}{',' if ':' in attack else ':'}{','.join(rest)}"

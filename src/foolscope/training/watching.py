@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks import Bound
-from foolscope.ledger import predicted
+from foolscope.ledger import judge, predicted, slack
+from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.training.images import subset
 from foolscope.training.inner import Bounds, climbed, frozen
@@ -61,14 +62,19 @@ def error(model: nn.Module, data: DataSet, device: torch.device) -> float:
     return wrong / len(data)
 
 
-def adversarial_error(model: nn.Module, data: DataSet, device: torch.device, attack: Bound, bounds: Bounds) -> float:
-    """The share of images that are wrong after the attack, by a fresh pass."""
-    wrong = 0
+def adversarial_error(
+    model: nn.Module, data: DataSet, device: torch.device, attack: Bound, norm: str, bounds: Bounds
+) -> float:
+    """The share of images that are wrong already, or after the attack by a fresh pass, inside ball and box: as an audit counts."""
+    wrong, eps = 0, float(attack.options["eps"])
     with frozen(model):
         for x, y, index in _parts(data, device, model):
-            moved = attack(Oracle(model, x, y, bounds=bounds, index=index))
-            with torch.no_grad():
-                wrong += int((predicted(model(moved)) != y).sum())
+            oracle = Oracle(model, x, y, bounds=bounds, index=index)
+            verdict = judge(oracle, attack(oracle))
+            near = verdict["distance"][:, list(NORMS).index(norm)] <= eps + slack(
+                norm, eps, x[0].numel(), x.dtype, bounds
+            )
+            wrong += int(((predicted(oracle.clean) != y) | verdict["found"] & near).sum())
     return wrong / len(data)
 
 

@@ -149,8 +149,8 @@ def test_attacks_take_it(monkeypatch):
     """On a model that they are handed directly, too."""
     calls = []
     monkeypatch.setattr(stems, "input_gradient", lambda *given: calls.append(1) or input_gradient(*given))
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 3))
-    pgd(model, torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]), eps=0.1, steps=3, early_stop=False)
+    model, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 3)), torch.rand(4, 1, 8, 8)
+    pgd(model, x, model(x).argmax(1), eps=0.1, steps=3, early_stop=False)
     assert len(calls) == 3
     assert not is_quick(model[0])
 

@@ -73,6 +73,7 @@ class Case:
             bounds=self.bounds,
             index=torch.from_numpy(positions),
             clean=clean,
+            batch=self.batch_size,
         )
 
     def parts(self, positions: Ints) -> Iterator[Ints]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from foolscope.errors import ForeignError, InputError
 from foolscope.foreign import foreign_code
 from foolscope.losses import LOSSES, Loss, get_loss, margin, margin_base, margin_slope
-from foolscope.tally import NOT_FINITE, OK, ZERO, Tally
+from foolscope.tally import NOT_FINITE, OK, ZERO, SharedTally, Tally
 from foolscope.untouched import untouched
 
 __all__ = ["NOT_FINITE", "OK", "ZERO", "Answer", "Oracle", "attacked"]
@@ -80,6 +80,7 @@ class Oracle:
         bounds: the box, in input units; None for an unbounded input space.
         index: the images' indices in the data set, int64 `(b,)`; they key the random draws. Default 0, 1, ...
         clean: the clean logits `(b, c)`, where they are known already; else they cost one forward pass when first needed.
+        batch: rows that a pass may hold, for attacks that try several candidates of an image at once; b when None.
 
     Raises:
         InputError: shapes or dtypes that do not fit each other.
@@ -95,16 +96,18 @@ class Oracle:
         bounds: tuple[float, float] | None = (0.0, 1.0),
         index: Tensor | None = None,
         clean: Tensor | None = None,
+        batch: int | None = None,
     ) -> None:
         like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), inputs)
         self.model = model
         self.inputs = inputs.to(like.device, like.dtype).detach()
         self.bounds = bounds
         count = len(self.inputs)
+        self.batch = count if batch is None else batch
         self.labels = _integers("labels", labels, count).to(like.device)
         self.targets = None if targets is None else _integers("targets", targets, count).to(like.device)
         self.index = (torch.arange(count) if index is None else _integers("index", index, count)).to(like.device)
-        self._tally = Tally(count)
+        self._tally: Tally = Tally(count)
         self._seen: _Known | None = None
         self._aim: Tensor | None = None
         self._warned = False
@@ -228,6 +231,25 @@ class Oracle:
         other = copy.copy(self)
         other._aim, other._seen = classes, None
         return other
+
+    def paired(self, rows: Tensor, classes: Tensor) -> Oracle:
+        """An oracle over pairs of image and class, `(p,)` each: gradients lead to the pair's class, and its passes count for its image.
+
+        What fools is as for these images; with targets, every gradient leads to them already.
+        """
+        targets = None if self.targets is None else self.targets[rows]
+        index, clean = self.index[rows], self.clean[rows]
+        other = Oracle(
+            self.model,
+            self.inputs[rows],
+            self.labels[rows],
+            targets=targets,
+            bounds=self.bounds,
+            index=index,
+            clean=clean,
+        )
+        other._tally = SharedTally(self._tally, rows)
+        return other.aimed(classes)
 
     def through(self, model: nn.Module | None) -> Oracle:
         """The same images, counts and clean logits with passes through a copy that computes the same faster; None: as it is."""

@@ -112,7 +112,7 @@ def checked_batch_size(batch_size: int | None, shape: Sequence[int], device: tor
         if batch_size < 1:
             raise InputError("--batch-size", "a whole number of at least 1", batch_size)
         return batch_size
-    budget = 2**19 if device.type == "cpu" else 2**24
+    budget = 2**18 if device.type == "cpu" else 2**24
     return int(min(1024, max(8, 2 ** int(np.log2(max(1.0, budget / max(1, math.prod(shape))))))))
 
 

@@ -67,3 +67,45 @@ class Tally:
         elif self._latest is not None:
             self._state[rows] = self._latest
         self._pending, self._latest = [0, 0], None
+
+
+class SharedTally(Tally):
+    """A tally of parts, several an image perhaps, that books what happens to them with the tally of the images.
+
+    Args:
+        whole: of the images.
+        images: which of them each part belongs to, `(p,)`.
+    """
+
+    def __init__(self, whole: Tally, images: Tensor) -> None:
+        super().__init__(0)
+        self._whole, self._images = whole, images
+        self._parts = self._theirs = images[:0]
+
+    def add(self, rows: Tensor, forwards: int = 0, backwards: int = 0) -> None:
+        """As `Tally.add`."""
+        self._whole.add(self._of(rows), forwards, backwards)
+
+    def note(self, rows: Tensor, state: Tensor | int) -> None:
+        """As `Tally.note`."""
+        self._whole.note(self._of(rows), state)
+
+    @property
+    def forwards(self) -> Tensor:
+        """Forward passes of each part's image, int64 `(p,)` on the CPU."""
+        return self._whole.forwards[self._images.cpu()]
+
+    @property
+    def backwards(self) -> Tensor:
+        """Backward passes of each part's image, int64 `(p,)` on the CPU."""
+        return self._whole.backwards[self._images.cpu()]
+
+    @property
+    def state(self) -> Tensor:
+        """Of each part's image, as `Tally.state`."""
+        return self._whole.state[self._images.cpu()]
+
+    def _of(self, rows: Tensor) -> Tensor:
+        if rows is not self._parts:  # the same tensor for the same rows, by which the whole tally tells them
+            self._parts, self._theirs = rows, self._images[rows]
+        return self._theirs

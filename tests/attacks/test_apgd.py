@@ -153,7 +153,8 @@ def test_what_early_stop_returns_is_fooled_too_when_it_goes_on(norm, problem):
         apgd(model, inputs, labels, norm=norm, eps=EPS[norm], steps=20, early_stop=stop) for stop in (True, False)
     )
     assert torch.equal(model(stopped).argmax(1) != labels, model(whole).argmax(1) != labels)
-    assert (margin(model(whole), labels) >= margin(model(stopped), labels)).all()
+    # Fewer images a pass may round otherwise.
+    assert (margin(model(whole), labels) >= margin(model(stopped), labels) - 1e-12).all()
 
 
 def test_images_leave_when_they_are_fooled(problem):

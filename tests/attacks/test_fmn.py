@@ -8,6 +8,7 @@ from torch import nn
 
 from foolscope.attacks import ATTACKS, NEAREST, bind, fmn
 from foolscope.attacks.fmn import CYCLES, NORMS, run_plan
+from foolscope.errors import InputError
 from foolscope.norms import NORMS as ROWS
 from foolscope.oracle import Oracle
 
@@ -53,6 +54,32 @@ def test_more_runs_find_nearer_images_never_farther_ones_by_much(norm):
     few, many = (ROWS[norm].size(fmn(model, x, y, norm=norm, steps=steps) - x) for steps in (19, 600))
     assert bool((many <= few * 1.02).all())
     assert float((many < few * 0.99).double().mean()) > 0.1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_images_whose_runs_agree_leave_and_keep_what_was_found(norm):
+    model, x, y = images(40)
+    steps, sizes, passes = 300, {}, {}
+    for agreement in (0.0, 0.3, 0.999):
+        oracle = Oracle(model, x, y)
+        sizes[agreement] = ROWS[norm].size(fmn(oracle, x, y, norm=norm, steps=steps, agreement=agreement) - x)
+        passes[agreement] = oracle.backwards
+    assert bool((passes[0.0] == steps).all())
+    assert int(passes[0.3].min()) < steps  # somebody left ...
+    # ... and leaving changes nothing for those that stay, nor takes away what was found until then.
+    stayed = passes[0.3] == steps
+    torch.testing.assert_close(sizes[0.3][stayed], sizes[0.0][stayed], rtol=0, atol=1e-9)
+    assert bool((sizes[0.3] >= sizes[0.0] - 1e-9).all())
+    assert bool((passes[0.999] <= passes[0.3]).all())
+    assert bool(torch.isfinite(sizes[0.999]).all())
+    assert bool((sizes[0.999] > 0).all())
+
+
+@pytest.mark.parametrize("agreement", [-0.1, 1.0])
+def test_an_agreement_is_a_share(agreement):
+    model, x, y = images()
+    with pytest.raises(InputError, match="agreement: expected"):
+        fmn(model, x, y, agreement=agreement)
 
 
 def test_targets_are_kept_through_all_runs():

@@ -66,6 +66,45 @@ def test_aimed_gradients_lead_to_the_class_but_any_wrong_class_counts():
     assert int(oracle.backwards.sum()) == 3 * 20  # the counts are shared
 
 
+def test_pairs_of_image_and_class_share_what_is_known_and_counted():
+    model, inputs = Curved().double().requires_grad_(False), random_images(20, dtype=torch.float64)
+    labels = model(inputs).argmax(1)
+    oracle = Oracle(model, inputs, labels, index=torch.arange(20) + 7)
+    rows = torch.tensor([3, 3, 11])
+    classes = (labels[rows] + torch.tensor([1, 2, 1])) % model(inputs).shape[1]
+    pairs = oracle.paired(rows, classes)
+    x = (inputs[rows] + 0.01).clamp(0, 1)
+    answer = pairs.gradient(x, pairs.rows_all)
+    for k in range(3):
+        aims = torch.zeros(20, dtype=torch.int64).index_fill(0, rows[k : k + 1], int(classes[k]))
+        alone = oracle.aimed(aims).gradient(x[k : k + 1], rows[k : k + 1])
+        assert torch.allclose(answer.gradient[k], alone.gradient[0], rtol=1e-9)
+        assert torch.allclose(answer.margin[k], alone.margin[0], rtol=1e-9)
+    assert torch.equal(pairs.index, rows + 7)
+    assert oracle.backwards[[3, 11]].tolist() == [4, 2]  # in pairs and alone
+    assert torch.equal(pairs.backwards, oracle.backwards[rows])
+    assert torch.equal(pairs.forwards, oracle.forwards[rows])
+    assert torch.equal(pairs.state, oracle.state[rows])
+    targeted = oracle.towards(classes[:1].expand(20)).paired(rows, labels[rows])
+    assert torch.equal(targeted.targets, classes[:1].expand(3))
+
+
+@pytest.mark.parametrize("batch", [1, 5, 8, 1000])
+def test_how_many_pairs_go_at_once_changes_no_result_and_no_count(batch):
+    model, inputs = Curved().double().requires_grad_(False), random_images(30, dtype=torch.float64)
+    labels = model(inputs).argmax(1)
+    found = {}
+    for size in (16, batch):
+        oracle = Oracle(model, inputs, labels, batch=size)
+        x = hybrid(oracle, inputs, labels, eps=0.02, steps=6, restarts=3, finish=5, rounds=0)
+        found[size] = x, oracle.forwards, oracle.backwards
+        fooled = model(x).argmax(1) != labels
+        assert 0 < int(fooled.sum()) < 30
+    assert torch.allclose(found[16][0], found[batch][0], rtol=0, atol=1e-9)
+    assert torch.equal(found[16][1], found[batch][1])
+    assert torch.equal(found[16][2], found[batch][2])
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_it_fools_whom_pgd_and_square_fool_and_more(norm):
     model, inputs = Curved().requires_grad_(False), random_images(200, seed=3)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from foolscope.auditing.run import Audit, run_audit
-from foolscope.auditing.trust import gradients_missed
+from foolscope.auditing.run import Audit, _near, run_audit
+from foolscope.auditing.trust import Check, Probes, gradients_missed
 from foolscope.bench.trust_networks import fit
 from foolscope.data import open_data
 from foolscope.models import load_model
 from foolscope.models.digits import seeded, train_digits, train_split
 from foolscope.models.networks import digits_cnn
+from foolscope.norms import NORMS
 from foolscope.subject import Subject
 from foolscope.testing.masked import (
     AddedNoise,
@@ -79,7 +80,29 @@ def test_a_sound_network_is_not_flagged_at_standard_effort(plain: nn.Module, tmp
     assert "square_long" not in {
         stage["name"] for stage in result.record["stages"]
     }  # spent only where gradients are masked
+    tried = {stage["name"]: stage["tried"] for stage in result.record["stages"]}
+    distance = np.array(result.samples["distance_linf"], float)
+    standing = np.array(result.samples["outcome"]) == "resisted"
+    late = np.isin(np.array(result.samples["attack"]), ["hybrid"])
+    near = (standing & ~(distance > 1.1 * EPS)).sum() + late.sum()
+    assert 0 < tried["hybrid"] == near < tried["square"]  # flips only where a fooling image is near
     assert measured >= {"dead_gradients", "flat_outputs", "gradient_mismatch", "black_box", "last_doubling", "huge_eps"}
+
+
+@pytest.mark.parametrize(
+    ("flagged_by_probe", "by_square", "expected"),
+    [(False, False, [1, 3]), (True, False, [0, 1, 2, 3]), (False, True, [0, 1, 2, 3])],
+)
+def test_far_images_are_passed_over_only_where_nothing_says_that_gradients_mislead(
+    flagged_by_probe: bool, by_square: bool, expected: list[int]
+) -> None:
+    distance = np.full((5, len(NORMS)), np.inf)
+    distance[:4, 0] = [0.2, 0.105, 0.111, np.inf]  # of the nearest known; none of the fourth
+    attack = np.array(["", "", "", "", "square" if by_square else "fmn"], dtype=object)
+    ledger = SimpleNamespace(distance=distance, attack=attack)
+    probes = Probes(np.arange(5), {}, (Check("flat_outputs", 0.5, 0.1, flagged_by_probe, ""),))
+    for known in (probes, None) if not flagged_by_probe else (probes,):
+        assert _near(ledger, np.arange(4), 0.11, "linf", known, ["noise", "square"]).tolist() == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("by_square", "missed"), [(0, False), (2, False), (5, False), (15, True)])

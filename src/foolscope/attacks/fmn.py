@@ -94,6 +94,7 @@ def fmn(
     steps: int = 100,
     step_size: float = 1.0,
     gamma: float = 0.5,
+    agreement: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
     """The nearest fooling image: gradient steps in a ball that shrinks by gamma after a success and grows after a failure.
@@ -113,6 +114,7 @@ def fmn(
         steps: gradient steps, all runs together.
         step_size: a factor of all steps.
         gamma: the first relative change of the radius.
+        agreement: an image leaves once a run from afar ends within this share of the nearest point found before, on either side; 0: never.
         seed: of the draws.
 
     Returns:
@@ -136,33 +138,56 @@ def fmn(
     checked_count("steps", steps)
     if not 0 < gamma < 1:
         raise InputError("gamma", "a number between 0 and 1", gamma)
+    if not 0 <= agreement < 1:
+        raise InputError("agreement", "a number of at least 0 and below 1", agreement)
     with attacked(model, inputs, labels, targets) as oracle:
         checked_box(oracle, row)
         result = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
-            result[rows] = _search(oracle, rows, row, steps, step_size, gamma, seed)
+            result[rows] = _search(oracle, rows, row, steps, step_size, gamma, agreement, seed)
     return result
 
 
-def _search(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float, gamma: float, seed: int) -> Tensor:
+def _search(
+    oracle: Oracle,
+    rows: Tensor,
+    norm: Norm,
+    steps: int,
+    step_size: float,
+    gamma: float,
+    agreement: float,
+    seed: int,
+) -> Tensor:
     """The first run and all later ones, then a last look."""
-    origin, box, (first, later) = oracle.inputs[rows], oracle.box(rows), WAYS[norm.name]
-    nearest, x, eps = Nearest(origin, room(origin)), origin, origin.new_zeros(len(rows))
-    precise = torch.promote_types(origin.dtype, torch.float32)  # half precision has too few distinct draws
+    inputs, (first, later) = oracle.inputs[rows], WAYS[norm.name]
+    nearest, x, eps = Nearest(inputs, room(inputs)), inputs, inputs.new_zeros(len(rows))
+    precise = torch.promote_types(inputs.dtype, torch.float32)  # half precision has too few distinct draws
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
     known = 1 if likeliest is None else likeliest.shape[1]
+    places: Tensor | None = None  # of the rows that go on; None: all
     for number, run in enumerate(run_plan(steps, known, CYCLES[norm.name])):
+        origin, box = oracle.inputs[rows], oracle.box(rows)
         way, aimed = first, oracle
+        before = nearest.size if places is None else nearest.size[places]
         if run.rival is None:
-            way, eps = later, later.reach * torch.where(torch.isfinite(nearest.size), nearest.size, eps)
+            way, eps = later, later.reach * torch.where(torch.isfinite(before), before, eps)
             u = rng.uniform(seed, oracle.index[rows], number, origin.shape[1:], precise)
             noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
-            x = oracle.clip(origin + norm.project(nearest.x - origin + noise, eps, *box))
+            known_x = nearest.x if places is None else nearest.x[places]
+            x = oracle.clip(origin + norm.project(known_x - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
             aimed, x = oracle.aimed(likeliest[:, run.rival]), origin
-        x, eps = _shrink(aimed, rows, norm, way, x, eps, nearest, run.steps, step_size, gamma)
-    nearest.take(x, norm.size(x - origin), oracle.value(x, rows)[0] > 0)
+        x, eps, mine = _shrink(aimed, rows, norm, way, x, eps, nearest, places, run.steps, step_size, gamma)
+        if agreement and run.rival is None:
+            apart = (
+                (~((mine - before).abs() <= agreement * before)).nonzero().squeeze(1)
+            )  # where nothing was found, too
+            if not len(apart):
+                return nearest.x
+            places = apart if places is None else places[apart]
+            rows, x, eps = rows[apart], x[apart], eps[apart]
+    nearest.take(x, norm.size(x - oracle.inputs[rows]), oracle.value(x, rows)[0] > 0, places)
     return nearest.x
 
 
@@ -220,18 +245,22 @@ def _shrink(
     x: Tensor,
     eps: Tensor,
     nearest: Nearest,
+    places: Tensor | None,
     steps: int,
     step_size: float,
     gamma: float,
-) -> tuple[Tensor, Tensor]:
-    """One run from `x`; what is nearer goes to `nearest`, in place. The last iterate, not looked at yet, and the last radius `(r,)`."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One run from `x`; what is nearer goes to these `places` of `nearest`.
+
+    Returns the last iterate, not looked at yet, the last radius and the run's own nearest distance, `(r,)`.
+    """
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     d, mine, most = x - origin, torch.full_like(eps, torch.inf), eps
     mean = torch.zeros_like(d)
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
         size, fooled = norm.size(d), margin > 0
-        nearest.take(x, size, fooled)
+        nearest.take(x, size, fooled, places)
         mine = torch.where(fooled, mine.minimum(size), mine)
         if not step and not way.reach:  # the shortest way to the linearised boundary, exactly
             d = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
@@ -245,7 +274,7 @@ def _shrink(
             d = _moved(norm, d, along, length, eps, lower, upper, gradient)
         x = oracle.clip(torch.add(origin, d, out=gradient))  # fresh memory costs as much as the sum
         torch.sub(x, origin, out=d)
-    return x, eps
+    return x, eps, mine
 
 
 def _farther(

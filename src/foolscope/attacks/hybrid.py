@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
 from foolscope.attacks._flips import flip
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, random_point, rivals
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, of_rows, random_point, rivals
 from foolscope.attacks.pgd import climb
 from foolscope.errors import InputError
 from foolscope.losses import LOSSES
+from foolscope.norms import Norm, Size
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
@@ -86,15 +87,11 @@ def hybrid(
         best, rows = Best(oracle.inputs), oracle.undecided()
         aims = oracle.targets[:, None] if oracle.targets is not None else rivals(oracle, restarts)
         promising = aims[:, 0].clone()
-        for restart in range(restarts):
-            if not len(rows):
-                return best.x
-            aim, before = aims[:, restart % aims.shape[1]], best.loss[rows]
-            x = random_point(oracle, rows, row, eps, "corner", seed, restart + 1)
-            found = climb(oracle.aimed(aim), rows, x, row, eps, cosine(2 * eps, steps), 0.0, margin, True)
-            best.take(rows, found.x, found.loss, found.fooled)
-            promising[rows] = torch.where(found.loss > before, aim[rows], promising[rows])
-            rows = rows[~found.fooled]
+        # The likeliest class alone, which fools most images that any does; then, at once, all others of those that are left.
+        for numbers in (range(1), range(1, restarts)):
+            if len(numbers) and len(rows):
+                _climbs(oracle, rows, row, eps, steps, numbers, aims, seed, best, promising)
+                rows = rows[~best.fooled[rows]]
         if not len(rows):
             return best.x
         found = climb(
@@ -121,3 +118,33 @@ def hybrid(
                 patience = torch.where(now > -NEAR * clean[rows], NEAR_HOPE, HOPE)
                 rows = rows[(now <= 0) & (now + patience * (now - before) > 0)]
     return best.x
+
+
+def _climbs(
+    oracle: Oracle,
+    rows: Tensor,
+    norm: Norm,
+    eps: Size,
+    steps: int,
+    numbers: range,
+    aims: Tensor,
+    seed: int,
+    best: Best,
+    promising: Tensor,
+) -> None:
+    """The climbs of these numbers, each to another class, as pairs of image and class, no more of them at once than a batch holds.
+
+    What is better goes to `best`, and the class that it was found for to `promising`, in place.
+    """
+    for some in torch.split(rows, max(1, oracle.batch // len(numbers))):
+        pairs = some.repeat(len(numbers))
+        classes = [aims[some, number % aims.shape[1]] for number in numbers]
+        x = torch.cat([random_point(oracle, some, norm, eps, "corner", seed, number + 1) for number in numbers])
+        own, radius = oracle.paired(pairs, torch.cat(classes)), of_rows(eps, pairs)
+        found = climb(own, own.rows_all, x, norm, radius, cosine(2 * radius, steps), 0.0, LOSSES["margin"], True)
+        parts = (torch.split(t, len(some)) for t in (found.x, found.loss, found.fooled))
+        for aim, x, loss, fooled in zip(classes, *parts, strict=True):
+            fresh = ~best.fooled[some]  # an image keeps the first that fools it, however many are tried at once
+            here, loss = some[fresh], loss[fresh]
+            promising[here] = torch.where(loss > best.loss[here], aim[fresh], promising[here])
+            best.take(here, x[fresh], loss, fooled[fresh])

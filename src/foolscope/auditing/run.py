@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from foolscope.attacks import bind
-from foolscope.auditing.battery import REMARKS, battery
+from foolscope.auditing.battery import REMARKS, Step, battery
 from foolscope.auditing.gallery import make_gallery
 from foolscope.auditing.result import curve_of
 from foolscope.auditing.tiles import Tile
-from foolscope.auditing.trust import Check, blind_share, check_trust, gradients_missed
+from foolscope.auditing.trust import Check, Probes, blind_share, check_trust, gradients_missed, probe_gradients
 from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
 from foolscope.intervals import wilson
-from foolscope.ledger import Case, Ledger, Progress, median_of, run_attack
+from foolscope.ledger import Case, Ints, Ledger, Progress, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.store import Store, open_store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, described, opened, settings_of
@@ -122,11 +122,14 @@ def run_audit(
         progress=progress,
     ) as run:
         case, ledger = run.case, run.ledger
-        seeing = [step.name for step in steps if step.sees != "gradients"]
+        seeing, probes = [step.name for step in steps if step.sees != "gradients"], None
         for number, step in enumerate(steps):
             if step.if_masked and not gradients_missed(ledger, run.correct, seeing):
                 continue
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
+            if step.within and all(stage.finished for stage in ledger.stages):
+                probes = probes or _probes(case, ledger, run.correct)
+                tried = _near(ledger, tried, step.within * radius, norm, probes, seeing)
             own_seed = seed + (number << 32)  # a stage is not to start where the one before has been
             run_attack(case, ledger, step.name, bind(step.attack, eps=radius, norm=norm, seed=own_seed), tried)
         complete = all(stage.finished for stage in ledger.stages)
@@ -137,6 +140,7 @@ def run_audit(
             checks = check_trust(
                 case,
                 ledger,
+                probes or _probes(case, ledger, run.correct),
                 probabilities=run.probabilities,
                 gradient_stages=gradients,
                 ascents=[step.name for step in steps if step.name in gradients and step.row.kind == "fixed eps"],
@@ -145,7 +149,7 @@ def run_audit(
             tiles = make_gallery(case, ledger)
             explanations = explain_audit(case, ledger)
         else:
-            checks, tiles, explanations = (_incomplete(ledger, len(steps)),), (), {}
+            checks, tiles, explanations = (_incomplete(ledger, steps),), (), {}
         columns = sample_columns(case, ledger)
         record = {
             "schema": SCHEMA,
@@ -163,11 +167,31 @@ def run_audit(
         return _write(store, case, ledger, record, columns, tiles, explanations)
 
 
-def _incomplete(ledger: Ledger, steps: int) -> Check:
+def _probes(case: Case, ledger: Ledger, correct: Ints) -> Probes | None:
+    return probe_gradients(case, ledger) if len(correct) else None
+
+
+def _near(ledger: Ledger, tried: Ints, reach: float, norm: str, probes: Probes | None, seeing: Sequence[str]) -> Ints:
+    """Those of which a fooling image is known within `reach`, or none at all; all of them where distances may be far too large.
+
+    They may be where a probe found a sign that gradients mislead, or where one of the stages `seeing` outputs found what these missed.
+    """
+    misled = probes is not None and any(check.flagged for check in probes.checks)
+    if misled or np.isin(ledger.attack.astype(str), seeing).any():
+        return tried
+    known = ledger.distance[tried, list(NORMS).index(norm)]
+    near: Ints = tried[(known <= reach) | np.isinf(known)]
+    return near
+
+
+def _incomplete(ledger: Ledger, steps: Sequence[Step]) -> Check:
     """A number from part of the battery is an upper bound still, but not one to trust."""
-    finished = sum(stage.finished for stage in ledger.stages) - 1  # without the clean pass
-    message = f"the time limit came when {finished} of {steps} stages were done; the same command goes on from there"
-    return Check("incomplete", 1 - finished / steps, 0.0, True, message)
+    names = {step.name for step in steps}
+    finished = sum(stage.finished and stage.name in names for stage in ledger.stages)
+    message = (
+        f"the time limit came when {finished} of {len(steps)} stages were done; the same command goes on from there"
+    )
+    return Check("incomplete", 1 - finished / len(steps), 0.0, True, message)
 
 
 def _numbers(case: Case, ledger: Ledger) -> dict[str, Any]:

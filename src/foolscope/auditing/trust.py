@@ -6,7 +6,7 @@ A gradient attack that cannot work reports a high robust accuracy. Each check co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -63,40 +63,29 @@ class Check:
     message: str
 
 
-def check_trust(
-    case: Case,
-    ledger: Ledger,
-    *,
-    probabilities: bool,
-    gradient_stages: Sequence[str],
-    ascents: Sequence[str],
-    black_box_stages: Sequence[str],
-) -> tuple[Check, ...]:
-    """All checks that apply in this norm, after the battery.
+@dataclass(frozen=True)
+class Probes:
+    """What a look at clean images and their gradients tells, before anything is attacked.
 
-    Args:
-        case: what is audited.
-        ledger: after the battery; the probes' passes are booked in it.
-        probabilities: whether the model hands out probabilities (their logarithm was attacked).
-        gradient_stages: names of the stages that go by gradients alone.
-        ascents: of those among them that climb in a ball.
-        black_box_stages: of those that go by outputs alone.
+    Attributes:
+        probed: positions of the images, `(k,)`.
+        seen: by name, whether each shows the sign, `(k,)`.
+        checks: those that need no more than this.
     """
+
+    probed: Ints
+    seen: Mapping[str, np.ndarray]
+    checks: tuple[Check, ...]
+
+
+def probe_gradients(case: Case, ledger: Ledger) -> Probes:
+    """The probes, on some of the images that are right when clean (there must be one); their passes are booked in the ledger."""
     correct = np.flatnonzero(ledger.correct(case.data.labels))
-    unread = ~np.isfinite(ledger.logits).all(1)
-    checks = [
-        _constant(ledger),
-        _share("not_finite_outputs", unread, 0.0, "the model's outputs are not finite numbers"),
-    ]
-    if probabilities:
-        checks.append(_saturated(ledger))
-    if not len(correct):
-        return tuple(checks)
     probed = correct[np.unique(np.linspace(0, len(correct) - 1, min(PROBED, len(correct))).round().astype(int))]
     seen = {
         key: value.numpy() for key, value in probe(case, ledger, "trust", probed, partial(_probe, case, ledger)).items()
     }
-    checks += [
+    checks = (
         _share("random_outputs", seen["random"], RANDOM, "two identical calls of the model give different outputs"),
         _share(
             "dead_gradients", seen["dead"], DEAD, "the gradient is zero or not finite: gradient attacks are blind there"
@@ -113,7 +102,43 @@ def check_trust(
             MISMATCH,
             "the output does not move as its gradient says, even close by",
         ),
+    )
+    return Probes(probed, seen, checks)
+
+
+def check_trust(
+    case: Case,
+    ledger: Ledger,
+    probes: Probes | None,
+    *,
+    probabilities: bool,
+    gradient_stages: Sequence[str],
+    ascents: Sequence[str],
+    black_box_stages: Sequence[str],
+) -> tuple[Check, ...]:
+    """All checks that apply in this norm, after the battery.
+
+    Args:
+        case: what is audited.
+        ledger: after the battery.
+        probes: from `probe_gradients`; None where no image is right when clean.
+        probabilities: whether the model hands out probabilities (their logarithm was attacked).
+        gradient_stages: names of the stages that go by gradients alone.
+        ascents: of those among them that climb in a ball.
+        black_box_stages: of those that go by outputs alone.
+    """
+    correct = np.flatnonzero(ledger.correct(case.data.labels))
+    unread = ~np.isfinite(ledger.logits).all(1)
+    checks = [
+        _constant(ledger),
+        _share("not_finite_outputs", unread, 0.0, "the model's outputs are not finite numbers"),
     ]
+    if probabilities:
+        checks.append(_saturated(ledger))
+    if probes is None:
+        return tuple(checks)
+    probed, seen = probes.probed, probes.seen
+    checks += probes.checks
     if "single" in seen:
         stood = _standing_after(ledger, gradient_stages)[probed]
         alone = seen["single"].astype(bool) & stood

@@ -320,6 +320,7 @@ def test_an_attack_of_a_file_that_cannot_work_is_refused(
         ({"objective": "nope"}, "--objective"),
         ({"lr": 1e30, "epochs": 5}, "--lr: expected a learning rate at which the loss stays finite"),
         ({"probe": "pgb", "eps": 0.1}, "ATTACK"),
+        ({"probe": "pgb"}, "ATTACK"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(digits: Batch, tmp_path: Path, options: dict, said: str) -> None:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 STOPS = ("none", "clean", "adversarial")
 WATCHED = 1000  # training images behind the training error
+PROBE = "pgd:steps=10"
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -78,7 +79,7 @@ def train(
     validation: Data | float | None = 0.1,
     stop: str = "none",
     patience: int = 10,
-    probe: str = "pgd:steps=10",
+    probe: str = PROBE,
     probe_samples: int = 500,
     norm: str = "linf",
     eps: float | str | None = None,
@@ -164,11 +165,18 @@ def train(
         if eps_probed is None and stop == "adversarial":
             eps_probed = fallback.get("eps")
         ball = {"norm": goal.options.get("norm", norm), "eps": eps_probed, "seed": 0}
-        bound = None if eps_probed is None else attack_of("--probe", probe, stack, **ball)
+        bound = None
+        if (
+            eps_probed is not None or probe != PROBE
+        ):  # one that is named is looked at, though without a radius it does not run
+            bound = attack_of(
+                "--probe", probe, stack, **ball | {"eps": DEFAULT_EPS if eps_probed is None else eps_probed}
+            )
+            if "eps" not in bound.options:
+                fixed = [row.name for row in ATTACKS.values() if row.kind == "fixed eps"]
+                raise InputError("--probe", "an attack at a given eps", bound.name, fixed)
+            bound = None if eps_probed is None else bound
         probe_norm = ball["norm"] if bound is None else bound.options.get("norm", ball["norm"])
-        if bound is not None and "eps" not in bound.options:
-            fixed = [row.name for row in ATTACKS.values() if row.kind == "fixed eps"]
-            raise InputError("--probe", "an attack at a given eps", bound.name, fixed)
         if stop == "adversarial" and bound is None:
             raise InputError("--eps", "a radius, which adversarial early stopping needs", None)
         images = data_of(to_learn_from(data), samples, resize, crop, bounds)

@@ -89,6 +89,21 @@ def test_pairs_of_image_and_class_share_what_is_known_and_counted():
     assert torch.equal(targeted.targets, classes[:1].expand(3))
 
 
+def test_all_climbs_of_an_image_end_when_one_has_fooled_it():
+    """Only the second rival of three can be reached; climbs to the others leave what it depends on where they began."""
+    model = torch.nn.Linear(3, 4).double().requires_grad_(False)
+    model.weight.data = torch.diag(torch.tensor([0.1, 2.0, 0.1], dtype=torch.float64))
+    model.weight.data = torch.cat([torch.zeros(1, 3, dtype=torch.float64), model.weight.data])
+    model.bias.data = -torch.tensor([0.0, 0.1, 0.2, 0.3], dtype=torch.float64) - model.weight.data.sum(1) / 2
+    inputs, labels = torch.full((64, 3), 0.5, dtype=torch.float64), torch.zeros(64, dtype=torch.int64)
+    oracle = Oracle(model, inputs, labels)
+    assert bool((model(hybrid(oracle, inputs, labels, eps=0.2, steps=10, restarts=3, rounds=0)).argmax(1) == 2).all())
+    first = oracle.backwards <= 2  # their first climb began at a corner where they are fooled, or went there
+    assert 0 < int(first.sum()) < 64
+    assert bool((oracle.backwards[~first] >= 10 + 2).all())
+    assert bool((oracle.backwards[~first] <= 10 + 2 * 3).all())
+
+
 @pytest.mark.parametrize("batch", [1, 5, 8, 1000])
 def test_how_many_pairs_go_at_once_changes_no_result_and_no_count(batch):
     model, inputs = Curved().double().requires_grad_(False), random_images(30, dtype=torch.float64)

@@ -141,10 +141,11 @@ def _climbs(
         classes = [aims[some, number % aims.shape[1]] for number in numbers]
         x = torch.cat([random_point(oracle, some, norm, eps, "corner", seed, number + 1) for number in numbers])
         own, radius = oracle.paired(pairs, torch.cat(classes)), of_rows(eps, pairs)
-        found = climb(own, own.rows_all, x, norm, radius, cosine(2 * radius, steps), 0.0, LOSSES["margin"], True)
+        sizes = cosine(2 * radius, steps)
+        found = climb(own, own.rows_all, x, norm, radius, sizes, 0.0, LOSSES["margin"], True, images=pairs)
         parts = (torch.split(t, len(some)) for t in (found.x, found.loss, found.fooled))
         for aim, x, loss, fooled in zip(classes, *parts, strict=True):
-            fresh = ~best.fooled[some]  # an image keeps the first that fools it, however many are tried at once
+            fresh = ~best.fooled[some]  # of several that fool an image after as many steps, the likelier class counts
             here, loss = some[fresh], loss[fresh]
             promising[here] = torch.where(loss > best.loss[here], aim[fresh], promising[here])
             best.take(here, x[fresh], loss, fooled[fresh])

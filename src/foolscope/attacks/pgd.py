@@ -99,8 +99,12 @@ def climb(
     momentum: float,
     loss: Loss,
     early_stop: bool,
+    images: Tensor | None = None,
 ) -> Best:
-    """One restart from `x`: as many gradient steps as there are sizes, and a last look; the best point of each of `rows`."""
+    """One restart from `x`: as many gradient steps as there are sizes, and a last look; the best point of each of `rows`.
+
+    Where several rows belong to one image, `images` `(r,)` tells which: they leave together once one of them fools.
+    """
     best, live = Best(x, room(x)), torch.arange(len(rows), device=rows.device)  # positions in `rows` that still climb
     mine, heading = rows, torch.zeros_like(x) if momentum else x.new_zeros(len(x))
     move = mover(oracle, mine, norm, eps)
@@ -109,7 +113,8 @@ def climb(
         fooled = reached > 0
         best.take(live, x, value, fooled)
         if early_stop and bool(fooled.any()):
-            live, x, gradient, heading = (t[~fooled] for t in (live, x, gradient, heading))
+            stays = ~(fooled if images is None else torch.isin(images[live], images[live[fooled]]))
+            live, x, gradient, heading = (t[stays] for t in (live, x, gradient, heading))
             if not len(live):
                 return best
             mine = rows[live]

@@ -166,6 +166,16 @@ NETWORKS: dict[str, Network] = {
             eps=("0.2",),
             budgets=(),
         ),
+        # Nor were these before it was made cheaper (docs/decisions/0075).
+        Network("cnn plain", "mnist", MODELS["cnn"].build, _plain, eps=("0.1",), budgets=()),
+        Network(
+            "cnn madry",
+            "mnist",
+            MODELS["cnn"].build,
+            partial(_hardened, "madry:eps=0.2,steps=7"),
+            eps=("0.2",),
+            budgets=(),
+        ),
         Network(
             "squeezenet1_0",
             "imagenet_sample",

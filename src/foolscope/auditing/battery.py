@@ -80,8 +80,8 @@ BATTERY: dict[str, tuple[Step, ...]] = {
 # Measured by `foolscope bench --autoattack` (docs/peers.md): the largest difference, over networks, of the images left standing.
 REMARKS: dict[str, tuple[str, ...]] = {
     "quick": (
-        "effort quick: on the networks of docs/peers.md it left up to 1.5 points more images standing than standard in linf, 10 points "
-        "more where gradients mislead, and on a hardened network 1.5 points more in l2 and 22 more in l1",
+        "effort quick: on the networks of docs/peers.md it left up to 1.5 points more images standing than standard in linf, 9 points "
+        "more where gradients mislead, and on a hardened network 2 points more in l2 and 26.5 more in l1",
     )
 }
 

@@ -216,7 +216,7 @@ def run_attack(case: Case, ledger: Ledger, name: str, attack: Bound, positions: 
     fooled, wins = [np.zeros(0, bool)], [np.zeros(0, np.int64)]
     for number, part in enumerate(case.parts(positions)):
         piece = f"{name}-{number:05d}"
-        if time.monotonic() > case.deadline and not case.store.has(piece):
+        if not may_begin(case, name, number):
             break
         tensors, took = piece_of(case, piece, partial(_attack_part, case, ledger, attack, part))
         new = _apply(case, ledger, name, piece, part, tensors)
@@ -239,6 +239,11 @@ def run_attack(case: Case, ledger: Ledger, name: str, attack: Bound, positions: 
         )
     )
     return ledger.stages[-1]
+
+
+def may_begin(case: Case, stage: str, number: int = 0) -> bool:
+    """Whether this piece of a stage may be made, or is there already: no other is begun after the deadline."""
+    return time.monotonic() <= case.deadline or case.store.has(f"{stage}-{number:05d}")
 
 
 def adversarials(case: Case, ledger: Ledger, positions: Ints) -> Tensor:

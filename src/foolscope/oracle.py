@@ -80,7 +80,8 @@ class Oracle:
         bounds: the box, in input units; None for an unbounded input space.
         index: the images' indices in the data set, int64 `(b,)`; they key the random draws. Default 0, 1, ...
         clean: the clean logits `(b, c)`, where they are known already; else they cost one forward pass when first needed.
-        batch: rows that a pass may hold, for attacks that try several candidates of an image at once; b when None.
+        batch: rows that a pass should hold at most, for attacks that try several candidates of an image at once (one image's always go
+            together); b when None.
 
     Raises:
         InputError: shapes or dtypes that do not fit each other.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -73,6 +75,32 @@ def test_images_whose_runs_agree_leave_and_keep_what_was_found(norm):
     assert bool((passes[0.999] <= passes[0.3]).all())
     assert bool(torch.isfinite(sizes[0.999]).all())
     assert bool((sizes[0.999] > 0).all())
+
+
+def test_nobody_leaves_on_a_first_find(monkeypatch):
+    """Two runs from the image that find nothing, then two from afar: the first of these has nothing to agree with."""
+    model, x, y = images(20)
+    module, seen = importlib.import_module("foolscope.attacks.fmn"), []
+    shrink = module._shrink
+
+    def blind(oracle, rows, norm, way, start, eps, nearest, *rest):
+        seen.append(len(rows))
+        if not way.reach:
+            return start, torch.ones_like(nearest.size), torch.full_like(nearest.size, torch.inf)
+        return shrink(oracle, rows, norm, way, start, eps, nearest, *rest)
+
+    monkeypatch.setattr(module, "_shrink", blind)
+    fmn(model, x, y, steps=60, agreement=0.9)
+    assert seen == [20] * 4
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1", "l0"])
+def test_nobody_leaves_after_the_last_run(norm):
+    model, x, y = images(20)
+    oracles = [Oracle(model, x, y) for _ in range(2)]
+    found = [fmn(o, x, y, norm=norm, steps=60, agreement=a) for o, a in zip(oracles, (0.0, 0.9), strict=True)]
+    assert torch.equal(*found)
+    assert torch.equal(*(o.forwards for o in oracles))
 
 
 @pytest.mark.parametrize("agreement", [-0.1, 1.0])

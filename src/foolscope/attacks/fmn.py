@@ -114,7 +114,8 @@ def fmn(
         steps: gradient steps, all runs together.
         step_size: a factor of all steps.
         gamma: the first relative change of the radius.
-        agreement: an image leaves once a run from afar ends within this share of the nearest point found before, on either side; 0: never.
+        agreement: an image leaves before the next run once one from afar has ended within this share of the nearest distance found before,
+            on either side; 0: never.
         seed: of the draws.
 
     Returns:
@@ -166,7 +167,8 @@ def _search(
     likeliest = rivals(oracle, steps) if oracle.targets is None else None
     known = 1 if likeliest is None else likeliest.shape[1]
     places: Tensor | None = None  # of the rows that go on; None: all
-    for number, run in enumerate(run_plan(steps, known, CYCLES[norm.name])):
+    plan = run_plan(steps, known, CYCLES[norm.name])
+    for number, run in enumerate(plan):
         origin, box = oracle.inputs[rows], oracle.box(rows)
         way, aimed = first, oracle
         before = nearest.size if places is None else nearest.size[places]
@@ -174,19 +176,18 @@ def _search(
             way, eps = later, later.reach * torch.where(torch.isfinite(before), before, eps)
             u = rng.uniform(seed, oracle.index[rows], number, origin.shape[1:], precise)
             noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
-            known_x = nearest.x if places is None else nearest.x[places]
-            x = oracle.clip(origin + norm.project(known_x - origin + noise, eps, *box))
+            best = nearest.x if places is None else nearest.x[places]
+            x = oracle.clip(origin + norm.project(best - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
             aimed, x = oracle.aimed(likeliest[:, run.rival]), origin
         x, eps, mine = _shrink(aimed, rows, norm, way, x, eps, nearest, places, run.steps, step_size, gamma)
-        if agreement and run.rival is None:
-            apart = (
-                (~((mine - before).abs() <= agreement * before)).nonzero().squeeze(1)
-            )  # where nothing was found, too
-            if not len(apart):
+        if agreement and run.rival is None and number + 1 < len(plan):
+            agrees = torch.isfinite(before) & ((mine - before).abs() <= agreement * before)
+            stays = (~agrees).nonzero().squeeze(1)
+            if not len(stays):
                 return nearest.x
-            places = apart if places is None else places[apart]
-            rows, x, eps = rows[apart], x[apart], eps[apart]
+            places = stays if places is None else places[stays]
+            rows, x, eps = rows[stays], x[stays], eps[stays]
     nearest.take(x, norm.size(x - oracle.inputs[rows]), oracle.value(x, rows)[0] > 0, places)
     return nearest.x
 

@@ -132,7 +132,8 @@ def _climbs(
     best: Best,
     promising: Tensor,
 ) -> None:
-    """The climbs of these numbers, each to another class, as pairs of image and class, no more of them at once than a batch holds.
+    """The climbs of these numbers, each to another class, as pairs of image and class, as many images at once as a batch holds with
+    all their pairs (one at least).
 
     What is better goes to `best`, and the class that it was found for to `promising`, in place.
     """

@@ -20,7 +20,7 @@ from foolscope.auditing.trust import Check, Probes, blind_share, check_trust, gr
 from foolscope.explaining.run import explain_audit
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_samples
 from foolscope.intervals import wilson
-from foolscope.ledger import Case, Ints, Ledger, Progress, median_of, run_attack
+from foolscope.ledger import Case, Ints, Ledger, Progress, may_begin, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.store import Store, open_store, write_json, write_text
 from foolscope.subject import SCHEMA, Subject, checked_batch_size, checked_eps, described, opened, settings_of
@@ -127,7 +127,7 @@ def run_audit(
             if step.if_masked and not gradients_missed(ledger, run.correct, seeing):
                 continue
             tried = run.correct if step.everyone else run.correct[~ledger.fooled[run.correct]]
-            if step.within and all(stage.finished for stage in ledger.stages):
+            if step.within is not None and all(stage.finished for stage in ledger.stages) and may_begin(case, "trust"):
                 probes = probes or _probes(case, ledger, run.correct)
                 tried = _near(ledger, tried, step.within * radius, norm, probes, seeing)
             own_seed = seed + (number << 32)  # a stage is not to start where the one before has been
@@ -174,7 +174,8 @@ def _probes(case: Case, ledger: Ledger, correct: Ints) -> Probes | None:
 def _near(ledger: Ledger, tried: Ints, reach: float, norm: str, probes: Probes | None, seeing: Sequence[str]) -> Ints:
     """Those of which a fooling image is known within `reach`, or none at all; all of them where distances may be far too large.
 
-    They may be where a probe found a sign that gradients mislead, or where one of the stages `seeing` outputs found what these missed.
+    They may be where a probe found a sign that gradients mislead, or where one of the stages `seeing` outputs found what these missed,
+    on whichever image: then what gradients tell of the others is in doubt as well.
     """
     misled = probes is not None and any(check.flagged for check in probes.checks)
     if misled or np.isin(ledger.attack.astype(str), seeing).any():

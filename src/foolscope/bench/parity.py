@@ -197,7 +197,7 @@ def _audit(subject: Subject, eps: str, effort: str, n: int) -> tuple[int, Flags,
             seed=SEED,
         )
     standing = np.asarray(audit.samples["outcome"]) == RESISTED
-    ours = {"clean"} | {step.name for step in battery(effort, audit.record["norm"])}
+    ours = {"clean", "trust"} | {step.name for step in battery(effort, audit.record["norm"])}
     seconds = sum(stage["seconds"] for stage in audit.record["stages"] if stage["name"] in ours)
     return round(audit.clean_accuracy * n), standing, seconds, audit.verdict
 
@@ -240,8 +240,9 @@ def _digest(checkout: Path) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as Markdown, masked networks apart."""
     lines = [
-        "Missed: AutoAttack fools it and we leave it standing; extra: the reverse. Our seconds and their ratio are those of the battery; "
-        "the CPU ratio is that of the whole audit, with trust checks, explanations and report. AutoAttack's seconds marked * were measured "
+        "Missed: AutoAttack fools it and we leave it standing; extra: the reverse. Our seconds and their ratio are those of the battery and "
+        "of the probes that it goes by; the CPU ratio is that of the whole audit, with trust checks, explanations and report. AutoAttack's "
+        "seconds marked * were measured "
         "in an earlier run, with the same threads (the last column says when).",
     ]
     for masked in (False, True):

@@ -166,12 +166,10 @@ def train(
             eps_probed = fallback.get("eps")
         ball = {"norm": goal.options.get("norm", norm), "eps": eps_probed, "seed": 0}
         bound = None
-        if (
-            eps_probed is not None or probe != PROBE
-        ):  # one that is named is looked at, though without a radius it does not run
-            bound = attack_of(
-                "--probe", probe, stack, **ball | {"eps": DEFAULT_EPS if eps_probed is None else eps_probed}
-            )
+        # A probe that is named is looked at, though without a radius it does not run.
+        if eps_probed is not None or probe != PROBE:
+            radius_probed = DEFAULT_EPS if eps_probed is None else eps_probed
+            bound = attack_of("--probe", probe, stack, **ball | {"eps": radius_probed})
             if "eps" not in bound.options:
                 fixed = [row.name for row in ATTACKS.values() if row.kind == "fixed eps"]
                 raise InputError("--probe", "an attack at a given eps", bound.name, fixed)

@@ -72,7 +72,7 @@ BATTERY: dict[str, tuple[Step, ...]] = {
         Step("noise", "noise:steps=100", sees="outputs"),
         Step("square", "square:steps=1000", sees="outputs"),
         Step("hybrid", "hybrid:steps=40,restarts=18,finish=100,rounds=20,flips=300", sees="both"),
-        # Where gradients mislead, one search fools a fooled image with every second or fourth seed (docs/decisions/0075).
+        # Where gradients mislead, one search in two to four fools an image that can be fooled (docs/decisions/0075).
         Step("square_long", "square:steps=5000,restarts=10", sees="outputs", if_masked=True),
     ),
 }

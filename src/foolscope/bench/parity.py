@@ -241,9 +241,8 @@ def markdown(rows: Sequence[Row]) -> str:
     """The rows as Markdown, masked networks apart."""
     lines = [
         "Missed: AutoAttack fools it and we leave it standing; extra: the reverse. Our seconds and their ratio are those of the battery "
-        "and of the probes that it goes by; the CPU ratio is that of the whole audit, with trust checks, explanations and report. AutoAttack's "
-        "seconds marked * were measured "
-        "in an earlier run, with the same threads (the last column says when).",
+        "and of the probes that it goes by; the CPU ratio is that of the whole audit, with trust checks, explanations and report. "
+        "AutoAttack's seconds marked * were measured in an earlier run, with the same threads (the last column says when).",
     ]
     for masked in (False, True):
         some = [row for row in rows if row.masked == masked]

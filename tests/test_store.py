@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,15 @@ import torch
 from safetensors import SafetensorError
 
 from foolscope.errors import InputError
-from foolscope.store import Store, open_store, replacing, write_json, write_text
+from foolscope.store import Store, open_store, replacing, write_json, write_tensors, write_text
 
+WRITES_FOR_EVER = """
+import sys, torch
+from pathlib import Path
+from foolscope.store import write_tensors
+for _ in iter(int, 1):
+    write_tensors(Path(sys.argv[1]), {"x": torch.zeros(10_000_000)})
+"""
 RUN = {"foolscope": "0", "eps": 0.1, "bounds": (0.0, 1.0)}
 OTHER = RUN | {"eps": 0.2}
 
@@ -111,6 +121,24 @@ def test_what_a_killed_run_leaves_half_written_is_cleared(tmp_path: Path) -> Non
     begun(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".hidden.txt", "settings.json", "work"]
     assert os.listdir(store.work) == []
+
+
+def test_killed_while_weights_are_written_nothing_is_left_for_good(tmp_path: Path) -> None:
+    begun(tmp_path)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", WRITES_FOR_EVER, tmp_path / "best.safetensors"])
+        while process.poll() is None and not list(tmp_path.glob(".*")):
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -9
+        begun(tmp_path)
+        assert set(os.listdir(tmp_path)) <= {"best.safetensors", "settings.json", "work"}
+
+
+def test_weights_may_be_read_by_whom_the_mask_allows(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)})
+    write_json(tmp_path / "w.json", {})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "w.json").stat().st_mode
 
 
 def test_finishing_drops_the_pieces(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from foolscope.errors import InputError
@@ -111,8 +111,7 @@ class Store:
 
     def save(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Writes a piece, whole or not at all."""
-        with replacing(self.work / f"{name}.safetensors") as path:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, path, dict(facts))
+        write_tensors(self.work / f"{name}.safetensors", tensors, facts)
 
     def mapped(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """An array on the disk, `work/NAME.npy`, to read and write.
@@ -163,6 +162,15 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError("--out", f"a place where {path.name} can be written", said) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file to `path`, whole or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    content = save(tensors, None if facts is None else dict(facts))
+    with replacing(path) as temporary:
+        # Not its `save_file`: that writes to a temporary of its own, which a kill leaves behind and only its owner may read.
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from foolscope.store import Store, replacing
+from foolscope.store import Store, write_tensors
 from foolscope.training.watching import Epoch
 
 NAME = "checkpoint"
@@ -82,5 +81,4 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 def save_weights(path: Path, model: nn.Module) -> None:
     """The state dict as a safetensors file for `--weights`."""
-    with replacing(path) as temporary:
-        save_file(weights_of(model), temporary)
+    write_tensors(path, weights_of(model))

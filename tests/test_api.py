@@ -202,6 +202,40 @@ def test_samples_of_a_data_set(model: nn.Module, digits_data: Data) -> None:
     assert foolscope.evaluate(model, data, "fgsm", eps=0.1, samples=7).record["n"] == 7
 
 
+class Wide(nn.Module):
+    """A model that hands out logits of another dtype than its parameters have."""
+
+    def __init__(self, body: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.body, self.dtype = body, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.body(x).to(self.dtype)
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"), [(torch.bfloat16, torch.float32), (torch.float32, torch.float64)], ids=["bf16", "f32"]
+)
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 0.5), ("l1", 2.0), ("l0", 3)])
+def test_logits_wider_than_the_parameters_are_audited_and_explained(
+    model: nn.Module, digits_data: Data, norm: str, eps: float, inside: torch.dtype, outside: torch.dtype
+) -> None:
+    wide = Wide(model.to(inside), outside)
+    found = foolscope.audit(wide, digits_data, norm=norm, eps=eps, effort="standard", samples=12)
+    assert found.record["robust_accuracy"] < found.record["clean_accuracy"]
+
+
+def test_ties_without_a_gradient_leave_an_audit_whole(model: nn.Module, digits_data: Data, tmp_path: Path) -> None:
+    """Capped logits tie where nothing moves them: distances there are 0 / 0."""
+    capped = nn.Sequential(model, nn.Hardtanh(-100.0, 4.0))
+    found = foolscope.audit(capped, digits_data, **QUICK, out=tmp_path)
+    tied = (capped.eval()(digits_data[0][:40]) == 4).sum(1) > 1
+    assert tied.any()
+    assert (tmp_path / "audit.json").exists()
+    assert found.record["complete"]
+
+
 def test_an_unknown_name_of_the_package() -> None:
     with pytest.raises(AttributeError, match="adit"):
         _ = foolscope.adit

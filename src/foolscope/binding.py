@@ -78,7 +78,9 @@ def _value(argument: str, text: str, annotation: str) -> Any:
         value = number(argument, text)
         if "float" in annotation:
             return value
-        if value != int(value):
-            raise InputError(argument, "a whole number", text)
-        return int(value)
+        # 1e3 is one too; digits alone are not read as a float, which would round them beyond 2**53
+        whole = int(text) if re.fullmatch(r"[+-]?\d+", text) else int(value)
+        if value != int(value) or not -(2**63) <= whole < 2**63:
+            raise InputError(argument, "a whole number of at most 64 bits", text)
+        return whole
     return text

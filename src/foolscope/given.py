@@ -66,7 +66,7 @@ def attack_function(argument: str, text: str, stack: ExitStack) -> Function:
     @functools.wraps(function)
     def guarded(model: Oracle, inputs: Tensor, labels: Tensor, **options: Any) -> Tensor:
         with foreign_code():
-            answer = function(model, inputs.clone(), labels, **options)  # theirs to change
+            answer = function(model, inputs.clone(), labels.clone(), **options)  # theirs to change
         if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
             came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
             raise InputError(argument, f"images of shape {tuple(inputs.shape)} from {text}", came)

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from foolscope.errors import ForeignError, InputError
 from foolscope.foreign import foreign_code
 from foolscope.losses import LOSSES, Loss, get_loss, margin, margin_base, margin_slope
+from foolscope.models.adapters import CopiedInputs
 from foolscope.tally import NOT_FINITE, OK, ZERO, SharedTally, Tally
 from foolscope.untouched import untouched
 
 __all__ = ["NOT_FINITE", "OK", "ZERO", "Answer", "Oracle", "attacked"]
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+OUTSIDE = 1e-6  # beyond the box: rounding
 
 
 class _Known(NamedTuple):
@@ -166,6 +169,14 @@ class Oracle:
         exponent = torch.frexp(torch.where(spread > 0, spread, 1.0)).exponent.clamp(-most, most)
         return torch.ldexp(torch.ones_like(spread), -exponent)
 
+    def rivals(self, count: int) -> Tensor:
+        """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
+        lowest = torch.finfo(
+            self.clean.dtype
+        ).min  # a class that the model rules out (-inf) comes before the label itself
+        wrong = self.clean.clamp_min(lowest).scatter(1, self.labels[:, None], -torch.inf)
+        return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices
+
     def undecided(self) -> Tensor:
         """The rows that the model gets right on the clean image (targeted: that are not the target already)."""
         return self.rows_all[self.margin(self.clean, self.rows_all) <= 0]
@@ -190,14 +201,15 @@ class Oracle:
     def margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The margin `(r,)` of rescaled logits: positive exactly where the image is fooled."""
         targets = None if self.targets is None else self.targets[rows]
-        return margin(logits * self._scale[rows], self.labels[rows], targets)
+        return margin(logits * self._scale[rows], self.labels[rows], targets).to(self.inputs.dtype)
 
     def gradient(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> Answer:
         """Loss and input gradient; one forward and one backward an image (none where the model cuts the graph)."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
         x, logits = self._trace(x, rows)
         reached, value, slope = self._steer(logits.detach(), rows, loss)
-        return Answer(reached, value, self._pull_back(x, logits, slope, rows, loss))
+        gradient = self._pull_back(x, logits, slope, rows, loss)
+        return Answer(reached.to(gradient.dtype), value.to(gradient.dtype), gradient)
 
     def lead(self, x: Tensor, rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """A class's lead over the label, `(p,)` in rescaled logits, and its input gradient `(p, ...)`, for pairs of image and class.
@@ -205,16 +217,17 @@ class Oracle:
         Here `rows` `(p,)` may repeat, once for each of an image's `classes` `(p,)`; one forward and one backward a pair.
         """
         x, logits = self._trace(x, rows)
-        own, other, scale = self.labels[rows, None], classes[:, None], self._scale[rows]
+        own, other, scale = self.labels[rows, None], classes[:, None], self._scale[rows].to(logits.dtype)
         seen = logits.detach() * scale
         slope = torch.zeros_like(seen).scatter_(1, own, -scale).scatter_(1, other, scale)
         lead = (seen.gather(1, other) - seen.gather(1, own)).squeeze(1)
-        return lead, self._pull_back(x, logits, slope, rows, LOSSES["margin"])
+        return lead.to(x.dtype), self._pull_back(x, logits, slope, rows, LOSSES["margin"])
 
     def value(self, x: Tensor, rows: Tensor, loss: str | Loss = "margin") -> tuple[Tensor, Tensor]:
         """Margin and loss, each `(r,)`, by a forward pass alone."""
         loss = get_loss(loss) if isinstance(loss, str) else loss
-        return self._steer(self.logits(x, rows), rows, loss)[:2]
+        reached, value, _ = self._steer(self.logits(x, rows), rows, loss)
+        return reached.to(x.dtype), value.to(x.dtype)
 
     def towards(self, targets: Tensor) -> Oracle:
         """The same images and counts with the gradients and margins of a targeted attack."""
@@ -386,15 +399,49 @@ def _healthy(gradient: Tensor) -> bool:
 def attacked(
     model: nn.Module | Oracle, inputs: Tensor, labels: Tensor, targets: Tensor | None = None
 ) -> Iterator[Oracle]:
-    """The oracle that an attack runs on: `model` itself if it is one already, else a new one over an untouched model."""
+    """The oracle that an attack runs on: `model` itself if it is one already, else a new one over an untouched model.
+
+    Raises:
+        InputError: images outside the box, labels or targets that are no classes of the model, or targets beside an oracle.
+    """
     if isinstance(model, Oracle):
+        if targets is not None and targets is not model.targets:
+            raise InputError("targets", "none beside an Oracle, which has its own", f"shape {tuple(targets.shape)}")
         yield model
         return
     with untouched(model):
-        yield Oracle(model, inputs, labels, targets=targets)
+        oracle = Oracle(model, inputs, labels, targets=targets)
+        _check_box(oracle)
+        _look(oracle)
+        yield oracle
+
+
+def _check_box(oracle: Oracle) -> None:
+    if oracle.bounds is None or not oracle.inputs.numel():
+        return
+    low, high = oracle.bounds
+    least, most = (float(edge) for edge in torch.aminmax(oracle.inputs))
+    if not low - OUTSIDE <= least <= most <= high + OUTSIDE:
+        box = f"images in the box [{low:g}, {high:g}], or an Oracle with other `bounds` in place of the model"
+        raise InputError("inputs", box, f"values from {least:g} to {most:g}")
+
+
+def _look(oracle: Oracle) -> None:
+    """The clean pass, on a copy: a model that works in place would spoil the caller's images, and is run on copies from then on."""
+    copies = oracle.inputs.clone()
+    version = copies._version
+    oracle._clean = oracle.logits(copies, oracle.rows_all)
+    if copies._version != version:
+        oracle.model = CopiedInputs(oracle.model)
+    classes = oracle.clean.shape[1]
+    if classes < 2:
+        raise InputError("model", "logits of at least two classes", classes)
+    for name, value in (("labels", oracle.labels), ("targets", oracle.targets)):
+        if value is not None and bool(((value < 0) | (value >= classes)).any()):
+            raise InputError(name, f"classes from 0 to {classes - 1}", f"{int(value.min())} to {int(value.max())}")
 
 
 def _integers(name: str, value: Tensor, count: int) -> Tensor:
-    if value.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8) or value.shape != (count,):
+    if value.dtype not in INTEGERS or value.shape != (count,):
         raise InputError(name, f"{count} integers, one an image", f"{value.dtype} of shape {tuple(value.shape)}")
     return value.to(torch.int64)

@@ -148,3 +148,13 @@ def test_the_command_line_knows_the_inner_attacks_options():
         bind("minimal:attack=fgsm,steps=7")
     with pytest.raises(InputError, match="minimal:attack"):
         bind("minimal:attack=ddn")
+
+
+def test_the_whole_box_is_tried_in_vain_once():
+    """Once the ball is as large as the box, the same attack again would say the same."""
+    spent = []
+    for radii in (8, 40):
+        oracle = Oracle(Flat(), random_images(4), torch.zeros(4, dtype=torch.int64))
+        minimal(oracle, oracle.inputs, oracle.labels, attack="pgd", radii=radii, steps=2)
+        spent.append(oracle.forwards.tolist())
+    assert spent[0] == spent[1]

@@ -174,6 +174,25 @@ def test_an_attack_of_the_users_is_checked_and_counted(
     assert names[0].startswith(f"{adversarial['index'][0]:06d}-{adversarial['label'][0]}-as-")
 
 
+def test_an_attack_of_the_users_that_changes_its_labels_fools_nobody(call: Callable, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def a(model, inputs, labels):\n    labels += 1\n    labels %= 10\n    return inputs\n")
+    said = call(
+        "attack",
+        "net.py:net",
+        "digits.npz",
+        "--attack",
+        f"{own}:a",
+        "--samples",
+        4,
+        "--json",
+        "--out",
+        tmp_path / "out",
+    )
+    record = json.loads(said.out)
+    assert (record["fooled"], record["robust_accuracy"]) == (0, record["clean_accuracy"])
+
+
 def test_an_attack_of_the_users_that_has_changed_is_another_run(call: Callable, place: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     own.write_text("def a(model, inputs, labels):\n    return inputs\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foolscope.explaining.first_order import RIVALS, conclude, look
 from foolscope.norms import NORMS
@@ -30,6 +30,23 @@ def test_exact_on_an_affine_network(norm: str, box: str, classes: int) -> None:
     if norm != "l0":
         far = (problem.distance / eps - 1).abs() > 1e-6
         assert (seen["settled"][:, -1] == (problem.distance < eps))[far].all()
+
+
+class Capped(nn.Module):
+    """Two classes tie at a cap, where no gradient tells them apart; a third has no finite logit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = torch.stack([x.sum(1) + 9, x.sum(1) + 8, x.sum(1), torch.full_like(x[:, 0], -torch.inf)], 1)
+        return z.clamp(max=5)
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_a_tie_without_a_gradient_is_at_the_boundary(norm: str) -> None:
+    x = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    seen = look(Oracle(Capped(), x, torch.zeros(4, dtype=torch.int64)), norm, 1)
+    assert not any(value.isnan().any() for value in (seen["distance"], seen["free"]))
+    assert (seen["free"][:, 0] == 0).all()
+    assert torch.isinf(seen["free"][:, 2]).all()
 
 
 def test_the_cost_is_a_gradient_a_rival_and_one_look_a_number_of_rivals() -> None:

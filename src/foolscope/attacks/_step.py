@@ -65,6 +65,13 @@ def checked_count(name: str, value: int) -> int:
     return value
 
 
+def checked_start(start: str) -> str:
+    """`start` itself, if it is a starting point that `random_point` knows."""
+    if start not in STARTS:
+        raise InputError("start", "a starting point", start, STARTS)
+    return start
+
+
 def cosine(size: Size, steps: int) -> list[Size]:
     """Step sizes from `size` to 0 along a squared half cosine: they cross the ball at first and settle at the end."""
     return [size / 4 * (1 + math.cos(math.pi * k / steps)) ** 2 for k in range(steps)]
@@ -75,8 +82,7 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
 
     `eps` is one number or one an image of the oracle, `(b,)`. Draws 3 * draw to 3 * draw + 2 of each image belong to restart number `draw`.
     """
-    if start not in STARTS:
-        raise InputError("start", "a starting point", start, STARTS)
+    checked_start(start)
     x = oracle.inputs.index_select(0, rows)  # a third of the time of `inputs[rows]` (torch 2.13, CPU)
     if start == "clean":
         return x
@@ -89,12 +95,6 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     if norm.name != "linf":  # there the box needs no more than a clip
         d = norm.project(d, eps, *oracle.box(rows))
     return oracle.clip(d.add_(x))
-
-
-def rivals(oracle: Oracle, count: int) -> Tensor:
-    """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
-    wrong = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
-    return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices
 
 
 def stride(norm: Norm, gradient: Tensor, size: Size, d: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from foolscope.attacks._step import (
     checked_count,
     checked_eps,
     checked_norm,
+    checked_start,
     limits,
     of_rows,
     random_point,
@@ -104,7 +105,7 @@ def apgd(
         prop. 2.1. Projections in l2 are exact for ball and box together, and steps aware of the box; the start is our own; so is that
         in l1 components at a wall do not count as changed (with them, k stays too large where the box binds).
     """
-    row, ascent_loss = checked_norm("apgd", norm, NORMS), get_loss(loss)
+    row, ascent_loss, start = checked_norm("apgd", norm, NORMS), get_loss(loss), checked_start(start)
     eps = checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts)
     if targeted_classes < 0 or (targeted_classes and targets is not None):
@@ -134,8 +135,7 @@ def _aims(oracle: Oracle, classes: int) -> list[Tensor | None]:
         return [None]
     if oracle.targets is not None:
         raise InputError("targeted_classes", "0 where targets are given", classes)
-    wrong = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
-    return list(wrong.topk(min(classes, wrong.shape[1] - 1), dim=1).indices.unbind(1))
+    return list(oracle.rivals(classes).unbind(1))
 
 
 class _Pace(NamedTuple):

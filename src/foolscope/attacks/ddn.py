@@ -71,7 +71,7 @@ def ddn(
     References:
         Rony et al. 2019, arXiv:1811.09600, alg. 1.
     """
-    row = checked_norm("ddn", norm, NORMS)
+    row, ascent_loss = checked_norm("ddn", norm, NORMS), get_loss(loss)
     checked_count("steps", steps)
     if init_norm is not None and not init_norm > 0:
         raise InputError("init_norm", "a positive number", init_norm)
@@ -81,7 +81,7 @@ def ddn(
         best = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
-            best[rows] = _turn(oracle, rows, row, steps, init_norm, gamma, get_loss(loss))
+            best[rows] = _turn(oracle, rows, row, steps, init_norm, gamma, ascent_loss)
     return best
 
 

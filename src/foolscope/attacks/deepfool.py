@@ -74,12 +74,13 @@ def deepfool(
         raise InputError("candidates", "a whole number of at least 2", candidates)
     if not overshoot >= 0:
         raise InputError("overshoot", "a number that is not negative", overshoot)
+    if search < 0:
+        raise InputError("search", "a whole number that is not negative", search)
     with attacked(model, inputs, labels, targets) as oracle:
         best = oracle.inputs.clone()
         rows = oracle.undecided()
         x = oracle.inputs[rows]
-        others = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
-        rivals = others.topk(min(candidates, others.shape[1]) - 1).indices
+        rivals = oracle.rivals(candidates - 1)
         for _ in range(steps):
             if not len(rows):
                 break

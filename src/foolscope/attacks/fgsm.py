@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from foolscope.attacks._step import checked_eps, checked_norm, of_rows
+from foolscope.losses import get_loss
 from foolscope.oracle import Oracle, attacked
 
 NORMS = ("linf", "l2", "l1")
@@ -52,12 +53,12 @@ def fgsm(
     References:
         Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, sec. 4.
     """
-    row, eps = checked_norm("fgsm", norm, NORMS), checked_eps(eps, len(inputs))
+    row, eps, slope_of = checked_norm("fgsm", norm, NORMS), checked_eps(eps, len(inputs)), get_loss(loss)
     with attacked(model, inputs, labels, targets) as oracle:
         adversarial = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
             x = oracle.inputs[rows]
-            gradient = oracle.gradient(x, rows, loss).gradient
+            gradient = oracle.gradient(x, rows, slope_of).gradient
             adversarial[rows] = oracle.clip(x + row.steepest(gradient, of_rows(eps, rows), *oracle.box(rows)))
     return adversarial

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foolscope import rng
 from foolscope.attacks._best import room
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_box, checked_count, checked_norm, rivals, stride
+from foolscope.attacks._step import checked_box, checked_count, checked_norm, stride
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle, attacked
@@ -137,6 +137,8 @@ def fmn(
     """
     row = checked_norm("fmn", norm, NORMS)
     checked_count("steps", steps)
+    if not step_size > 0:
+        raise InputError("step_size", "a positive number", step_size)
     if not 0 < gamma < 1:
         raise InputError("gamma", "a number between 0 and 1", gamma)
     if not 0 <= agreement < 1:
@@ -164,7 +166,7 @@ def _search(
     inputs, (first, later) = oracle.inputs[rows], WAYS[norm.name]
     nearest, x, eps = Nearest(inputs, room(inputs)), inputs, inputs.new_zeros(len(rows))
     precise = torch.promote_types(inputs.dtype, torch.float32)  # half precision has too few distinct draws
-    likeliest = rivals(oracle, steps) if oracle.targets is None else None
+    likeliest = oracle.rivals(steps) if oracle.targets is None else None
     known = 1 if likeliest is None else likeliest.shape[1]
     places: Tensor | None = None  # of the rows that go on; None: all
     plan = run_plan(steps, known, CYCLES[norm.name])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
 from foolscope.attacks._flips import flip
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, of_rows, random_point, rivals
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, of_rows, random_point
 from foolscope.attacks.pgd import climb
 from foolscope.errors import InputError
 from foolscope.losses import LOSSES
@@ -85,7 +85,7 @@ def hybrid(
     margin = LOSSES["margin"]
     with attacked(model, inputs, labels, targets) as oracle:
         best, rows = Best(oracle.inputs), oracle.undecided()
-        aims = oracle.targets[:, None] if oracle.targets is not None else rivals(oracle, restarts)
+        aims = oracle.targets[:, None] if oracle.targets is not None else oracle.rivals(restarts)
         promising = aims[:, 0].clone()
         # The likeliest class alone, which fools most images that any does; then, at once, all others of those that are left.
         for numbers in (range(1), range(1, restarts)):

@@ -71,13 +71,13 @@ def lbfgs(
         Szegedy et al. 2014, arXiv:1312.6199, sec. 4.1; Ozbulak et al. 2020, arXiv:2006.01456, eq. 1. The solver: Nocedal & Wright,
         Numerical Optimization, alg. 7.4, on the components that are free to move (Bertsekas 1982).
     """
-    row = checked_norm("lbfgs", norm, NORMS)
+    row, summand = checked_norm("lbfgs", norm, NORMS), get_loss(loss)
     checked_count("steps", steps), checked_count("searches", searches)
     with attacked(model, inputs, labels, targets) as oracle:
         best = oracle.inputs.clone()
         rows = oracle.undecided()
         if len(rows):
-            best[rows] = _bisect(oracle, rows, row, steps, searches, get_loss(loss))
+            best[rows] = _bisect(oracle, rows, row, steps, searches, summand)
     return best
 
 

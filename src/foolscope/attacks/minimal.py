@@ -92,7 +92,9 @@ def minimal(
                 failed < nearest, failed, 0
             )  # an attack may fail in a ball and succeed in a smaller one
             middle = (failed + nearest) / 2
-            radius = torch.where(torch.isfinite(middle), middle, 2 * radius).minimum(most)
+            before, radius = radius, torch.where(torch.isfinite(middle), middle, 2 * radius).minimum(most)
+            if torch.equal(radius, before):  # the whole box, in vain: the same attack again would say the same
+                break
         best[rows] = near
     return best
 

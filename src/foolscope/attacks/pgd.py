@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best, room
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, mover, random_point
+from foolscope.attacks._step import checked_count, checked_eps, checked_norm, checked_start, cosine, mover, random_point
+from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm, Size
 from foolscope.oracle import Oracle, attacked
@@ -74,6 +75,9 @@ def pgd(
     """
     row, eps = checked_norm("pgd", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts)
+    ascent_loss, start = get_loss(loss), checked_start(start)
+    if not momentum >= 0:
+        raise InputError("momentum", "a number that is not negative", momentum)
     sizes = cosine(2 * eps, steps) if step_size is None else [checked_eps(step_size, len(inputs), "step_size")] * steps
     with attacked(model, inputs, labels, targets) as oracle:
         best = Best(oracle.inputs)
@@ -82,7 +86,7 @@ def pgd(
             if not len(rows):
                 break
             x = random_point(oracle, rows, row, eps, start, seed, restart)
-            found = climb(oracle, rows, x, row, eps, sizes, momentum, get_loss(loss), early_stop)
+            found = climb(oracle, rows, x, row, eps, sizes, momentum, ascent_loss, early_stop)
             best.take(rows, found.x, found.loss, found.fooled)
             if early_stop:
                 rows = rows[~found.fooled]

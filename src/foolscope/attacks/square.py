@@ -111,7 +111,7 @@ def _search(
 ) -> Best:
     """One restart; its draws of each image are number `first` and the `steps - 1` after it."""
     origin, index = oracle.inputs[rows], oracle.index[rows]
-    pixels = origin.view(planes(origin))
+    pixels = origin.reshape(planes(origin))
     begin = _stripes if norm == "linf" else _grid
     ball = of_rows(eps, rows)
     d = begin(pixels, ball, lambda shape: rng.uniform(seed, index, first, shape))

@@ -62,8 +62,7 @@ def look(oracle: Oracle, norm: str, eps: float) -> dict[str, Tensor]:
         `distance` `(b, k)` of the k nearest rivals in order of their logits, box included, infinite where the box forbids the crossing;
         `free` `(b, k)`, gap over dual norm; `settled` `(b, len(RIVALS))`, whether the step towards the nearest of the first 1, 3, 10 fools.
     """
-    others = oracle.clean.scatter(1, oracle.labels[:, None], -torch.inf)
-    rivals = others.topk(min(RIVALS[-1], others.shape[1] - 1)).indices
+    rivals = oracle.rivals(RIVALS[-1])
     # All rivals of some images at once: as many rows a pass as the batch has, however many rivals.
     size = max(1, len(oracle) // rivals.shape[1])
     parts = [_rivals(oracle, part, rivals[part], norm, eps) for part in torch.split(oracle.rows_all, size)]
@@ -78,7 +77,8 @@ def _rivals(oracle: Oracle, rows: Tensor, rivals: Tensor, norm: str, eps: float)
     crossing = row.cross(gradient, -lead, *box)
     made_up = (crossing * gradient).flatten(1).sum(1) >= REACHED * -lead
     distance = torch.where(made_up, row.size(crossing), torch.inf).view(count, many)
-    free = (-lead / row.dual(gradient)).view(count, many)
+    # At a tie the boundary is here, whatever the gradient; infinite logits have it nowhere.
+    free = torch.where(lead == 0, 0, -lead / row.dual(gradient)).nan_to_num(torch.inf, torch.inf).view(count, many)
     nearest = torch.stack([distance[:, :k].argmin(1) for k in RIVALS])
     chosen = (nearest + many * torch.arange(count, device=x.device)).flatten()
     step = row.steepest(gradient[chosen], eps, *(side[chosen] for side in box))

@@ -54,7 +54,7 @@ def search(oracle: Oracle, rows: Tensor, direction: Tensor, guess: Tensor, slope
     view = (-1, *[1] * (x.ndim - 1))
 
     def at(eps: Tensor) -> tuple[Tensor, Tensor]:
-        logits = oracle.logits(x + eps.view(view) * direction, rows)
+        logits = oracle.logits(x + (eps.view(view) * direction).to(x.dtype), rows)  # logits may be wider than images
         return logits, logits.argmax(1)
 
     inside, outside = torch.zeros_like(guess), torch.full_like(guess, torch.inf)

@@ -171,10 +171,9 @@ class Oracle:
 
     def rivals(self, count: int) -> Tensor:
         """The likeliest wrong classes of the clean images, the likeliest first, `(b, count)` or as many as there are."""
-        lowest = torch.finfo(
-            self.clean.dtype
-        ).min  # a class that the model rules out (-inf) comes before the label itself
-        wrong = self.clean.clamp_min(lowest).scatter(1, self.labels[:, None], -torch.inf)
+        # A class that the model rules out, at -inf, still comes before the label itself.
+        finite = self.clean.clamp_min(torch.finfo(self.clean.dtype).min)
+        wrong = finite.scatter(1, self.labels[:, None], -torch.inf)
         return wrong.topk(min(count, wrong.shape[1] - 1), dim=1).indices
 
     def undecided(self) -> Tensor:

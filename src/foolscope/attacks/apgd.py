@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best, room
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import (
     ROUNDING,
     checked_count,
@@ -24,7 +25,7 @@ from foolscope.attacks._step import (
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm, Size, falling
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("linf", "l2", "l1")
 RHO = 0.75  # a step that raises the loss less often than this is too long

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import room
+from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("l2",)
 LAST_STEP = 0.01  # what the step falls to

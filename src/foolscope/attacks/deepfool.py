@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import take_rows
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.norms import Norm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("l2", "linf")
 ROUNDING = 1e-5  # of the rescaled logits (spread 1/2 to 1): aimed beyond the boundary at least, more than a forward pass is off by

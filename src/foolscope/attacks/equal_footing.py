@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import get_norm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("l2",)
 SOURCES = {

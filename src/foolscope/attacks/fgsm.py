@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import checked_eps, checked_norm, of_rows
 from foolscope.losses import get_loss
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("linf", "l2", "l1")
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks._best import room
+from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm, stride
 from foolscope.errors import InputError
 from foolscope.norms import Norm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("linf", "l2", "l1", "l0")
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary an iterate aims, so that rounding does not leave it just inside

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
+from foolscope.attacks._called import attacked
 from foolscope.attacks._flips import flip
 from foolscope.attacks._step import checked_count, checked_eps, checked_norm, cosine, of_rows, random_point
 from foolscope.attacks.pgd import climb
 from foolscope.errors import InputError
 from foolscope.losses import LOSSES
 from foolscope.norms import Norm, Size
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("linf", "l2", "l1")
 SHARES = 0.06, 0.003  # of an image's pixels that a flip changes, at first and at the end; in between geometric

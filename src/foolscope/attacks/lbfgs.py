@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("l2",)
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary the start aims

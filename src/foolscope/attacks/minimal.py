@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import take_rows
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import checked_count, checked_norm
 from foolscope.errors import InputError
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 if TYPE_CHECKING:
     from foolscope.attacks._table import Attack

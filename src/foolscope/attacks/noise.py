@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import checked_box, checked_count, checked_eps, checked_norm, random_point
 from foolscope.norms import NORMS as ALL
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = tuple(ALL)
 

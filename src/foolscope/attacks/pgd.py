@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import Best, room
+from foolscope.attacks._called import attacked
 from foolscope.attacks._step import checked_count, checked_eps, checked_norm, checked_start, cosine, mover, random_point
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm, Size
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("linf", "l2", "l1")
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from foolscope.attacks._best import room, take_rows
+from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
 from foolscope.attacks._step import checked_box, checked_count, checked_norm
 from foolscope.errors import InputError
 from foolscope.norms import Norm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("l0",)
 FADE = 0.9, 0.999  # of the running means of the gradient and of its square (Adam's)

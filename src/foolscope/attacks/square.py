@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from foolscope import rng
 from foolscope.attacks._best import Best
+from foolscope.attacks._called import attacked
 from foolscope.attacks._flips import flip, planes
 from foolscope.attacks._step import checked_count, checked_eps, checked_norm, of_rows, spread
 from foolscope.errors import InputError
 from foolscope.norms import NORMS as ALL
 from foolscope.norms import Size
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 NORMS = ("linf", "l2")
 HALVINGS = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from foolscope.attacks._called import attacked
 from foolscope.attacks.fgsm import NORMS, fgsm
-from foolscope.oracle import Oracle, attacked
+from foolscope.oracle import Oracle
 
 __all__ = ["NORMS", "step_ll"]
 

@@ -437,6 +437,17 @@ def test_known_clean_logits_cost_nothing():
     assert int(oracle.forwards.sum()) == 0
 
 
+@pytest.mark.parametrize("text", ["pgd", "fmn", "ddn"])
+def test_how_images_lie_in_memory_changes_no_bit(text):
+    model, inputs, labels = problem()
+    turned = inputs.contiguous(memory_format=torch.channels_last)
+    assert not turned.is_contiguous()
+    attack = bind(text, eps=0.02 if text == "pgd" else None, norm="l2")
+    found = [attack(Oracle(model, x, labels)) for x in (inputs, turned)]
+    assert found[1].is_contiguous()
+    assert torch.equal(*found)
+
+
 def test_bad_input_is_one_line():
     model, inputs, labels = problem()
     for bad in (labels.float(), labels[:-1], labels[:, None]):

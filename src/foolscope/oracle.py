@@ -74,7 +74,7 @@ class Oracle:
 
     Args:
         model: images `(b, ...)` to logits `(b, c)`.
-        inputs: `(b, ...)`, within `bounds`; moved to the model's device and cast to its dtype.
+        inputs: `(b, ...)`, within `bounds`; moved to the model's device, cast to its dtype and laid out row by row.
         labels: int64 `(b,)`.
         targets: int64 `(b,)`: fooled then means classified as the target. None: classified as anything but the label.
         bounds: the box, in input units; None for an unbounded input space.
@@ -101,7 +101,8 @@ class Oracle:
     ) -> None:
         like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), inputs)
         self.model = model
-        self.inputs = inputs.to(like.device, like.dtype).detach()
+        # Images read from files are often channels-last: beside gradients that are not, every operation of an attack's would be slower.
+        self.inputs = inputs.to(like.device, like.dtype).detach().contiguous()
         self.bounds = bounds
         count = len(self.inputs)
         self.batch = count if batch is None else batch

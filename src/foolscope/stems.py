@@ -162,15 +162,16 @@ def input_gradient(
 
 
 def _shuffled(blocks: Tensor, channels: int, block: int) -> Tensor:
-    """`F.pixel_shuffle`, in a third to four fifths of its time (torch 2.13, CPU)."""
+    """`F.pixel_shuffle`, in two fifths to four fifths of its time (torch 2.13, CPU)."""
     count, _, height, width = blocks.shape
     places = blocks.view(count, channels, block, block, height, width)
     if block > 2:
         return places.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, height * block, width * block)
     found = blocks.new_empty(count, channels, height * block, width * block)
-    for place in range(block**2):
-        a, b = divmod(place, block)
-        found[:, :, a::block, b::block] = places[:, :, a, b]
+    # Neighbours in a row, put side by side as a complex number's two parts: one pass over memory instead of two.
+    pairs = torch.view_as_complex(found.view(count, channels, height, block, width, 2))
+    for down in range(block):
+        torch.complex(places[:, :, down, 0], places[:, :, down, 1], out=pairs[:, :, :, down])
     return found
 
 

@@ -21,7 +21,12 @@ from foolscope.reproducing.run import reproduce
 
 REAL = ("L5", "L6", "P9", "O13")  # they need CIFAR-10 or ImageNet; O13 two networks that are right on the same images
 INSTALLED = importlib.util.find_spec("torchvision") is not None
-HERE = [name for name in CLAIMS if name not in REAL and (name != "R1" or INSTALLED)]
+SLOW = ("C4", "C15")  # they train architectures by the dozen
+HERE = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in CLAIMS
+    if name not in REAL and (name != "R1" or INSTALLED)
+]
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from foolscope.attacks import ATTACKS, Bound
+from foolscope.attacks._step import checked_count
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_png, write_samples
 from foolscope.ledger import Case, Ints, Progress, median_of, run_attack
 from foolscope.norms import NORMS
@@ -159,14 +160,16 @@ def rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) -
         linear.weight.copy_(torch.tensor([[0.0], [1.0 / components]]))
         linear.bias.copy_(torch.tensor([2.0, 0.0]))
     parameters = inspect.signature(attack.function).parameters
-    short = {key: min(1, attack.options.get(key, 1)) for key in ("steps", "restarts") if key in parameters}
+    counts = [key for key in ("steps", "restarts") if key in parameters]
+    for key in counts:  # as they are; the run below takes one of each
+        checked_count(key, attack.options.get(key, 1))
     oracle = Oracle(
         nn.Sequential(nn.Flatten(), linear),
         data.read(np.zeros(1, np.int64)),
         torch.zeros(1, dtype=torch.int64),
         bounds=bounds,
     )
-    replace(attack, options={**attack.options, **short})(oracle)
+    replace(attack, options={**attack.options, **dict.fromkeys(counts, 1)})(oracle)
 
 
 def _rehearse_foreign(attack: Bound, case: Case, positions: Ints) -> None:

@@ -178,6 +178,11 @@ class Oracle:
         """The rows that the model gets right on the clean image (targeted: that are not the target already)."""
         return self.rows_all[self.margin(self.clean, self.rows_all) <= 0]
 
+    @property
+    def width(self) -> float:
+        """Of the box, in input units: what a change of a single component is measured by; 1 where there is no box."""
+        return 1.0 if self.bounds is None else self.bounds[1] - self.bounds[0]
+
     def box(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The box relative to each image, `(r, ...)` twice: how far down (<= 0) and up (>= 0) each component may move."""
         x = self.inputs[rows]

@@ -18,6 +18,7 @@ STRIDE = (
     2.5  # times eps / steps: the constant step of Madry et al., which can cross the ball and has steps left to settle
 )
 ROUNDING = 1e-6  # room that is only the rounding of image plus perturbation
+MOST, LARGEST = 10**7, 1e18  # of counts, and of lengths
 STARTS = ("clean", "uniform", "corner")
 Move = Callable[[Tensor, Tensor, Size], Tensor]
 
@@ -38,13 +39,11 @@ def checked_box(oracle: Oracle, norm: Norm) -> None:
 def checked_eps(eps: Size, images: int, name: str = "eps") -> Size:
     """`eps` itself, if it is a positive number, or one an image, `(b,)`; then in double precision, as Python's numbers are."""
     if not isinstance(eps, Tensor) or not eps.ndim:
-        if not eps > 0 or eps == math.inf:
-            raise InputError(name, "a positive number", float(eps))
-        return float(eps)
+        return checked_positive(name, float(eps))
     if eps.shape != (images,):
         raise InputError(name, f"one number, or {images}, one an image", f"a tensor of shape {tuple(eps.shape)}")
-    if not bool(((eps > 0) & (eps < math.inf)).all()):
-        raise InputError(name, "positive numbers", eps.tolist())
+    if not bool(((eps > 0) & (eps < LARGEST)).all()):
+        raise InputError(name, "positive numbers below 1e18", eps.tolist())
     return eps.detach().double()
 
 
@@ -59,9 +58,20 @@ def spread(value: Size, like: Tensor) -> Size:
 
 
 def checked_count(name: str, value: int) -> int:
-    """`value` itself, if it is at least 1."""
+    """`value` itself, if it is at least 1 and not so large that a plan of so many steps would fill the memory."""
     if value < 1:
         raise InputError(name, "a whole number of at least 1", value)
+    if value > MOST:
+        raise InputError(name, f"a whole number of at most {MOST}", value)
+    return value
+
+
+def checked_positive(name: str, value: float) -> float:
+    """`value` itself, if it is a positive number whose square float32 still holds."""
+    if not value > 0:
+        raise InputError(name, "a positive number", value)
+    if value >= LARGEST:
+        raise InputError(name, "a number below 1e18", value)
     return value
 
 
@@ -92,6 +102,8 @@ def random_point(oracle: Oracle, rows: Tensor, norm: Norm, eps: Size, start: str
     radius = partial(rng.uniform, seed, index, 3 * draw + 1, (), precise)
     eps = of_rows(eps, rows)
     d = (norm.inside(u, radius, eps) if start == "uniform" else norm.surface(u, eps)).to(x.dtype)
+    if norm.name == "l0":  # its points change components by up to 1
+        d.mul_(oracle.width)
     if norm.name != "linf":  # there the box needs no more than a clip
         d = norm.project(d, eps, *oracle.box(rows))
     return oracle.clip(d.add_(x))

@@ -222,7 +222,8 @@ def _check(
     if norm.name == "l1":
         # Components at a wall do not count: k must be able to fall to the few that are still to be settled.
         d, (lower, upper) = best - oracle.inputs[rows], oracle.box(rows)
-        changed = ((d.abs() > ROUNDING) & (d - lower > ROUNDING) & (upper - d > ROUNDING)).flatten(1).sum(1).to(d)
+        least = ROUNDING * oracle.width
+        changed = ((d.abs() > least) & (d - lower > least) & (upper - d > least)).flatten(1).sum(1).to(d)
         fewer = changed < L1_NARROWER * pace.seen
         size = torch.where(fewer, pace.largest, (pace.size / L1_SHORTER).maximum(pace.largest / L1_SHORTEST))
         return pace._replace(size=size, seen=changed, moved=changed / L1_SPARSER), fewer.view(view)
@@ -260,7 +261,7 @@ def _ascent(oracle: Oracle, rows: Tensor, norm: Norm, eps: Tensor) -> Ascent:
     def sparse(x: Tensor, old: Tensor, g: Tensor, pace: _Pace, inertia: float) -> Tensor:
         # The k-th largest slope of those that have room sets the threshold: what sits at a wall must not use up the k.
         d, slope = x - origin, g.abs()
-        free = torch.where(torch.where(g > 0, upper - d, d - lower) > ROUNDING, slope, 0).flatten(1)
+        free = torch.where(torch.where(g > 0, upper - d, d - lower) > ROUNDING * oracle.width, slope, 0).flatten(1)
         k = pace.moved.long().clamp(1, free.shape[1])
         threshold = free.gather(1, falling(free).gather(1, k[:, None] - 1)).squeeze(1)
         return back(d + g.sign() * spread(pace.size / k, x) * (slope >= spread(threshold, x)))

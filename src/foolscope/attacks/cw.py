@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foolscope.attacks._best import room
 from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_count, checked_norm
+from foolscope.attacks._step import checked_count, checked_norm, checked_positive
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle
@@ -51,7 +51,7 @@ def cw(
         targets: `(b,)`; fooled then means classified as the target.
         norm: l2.
         steps: gradient steps, all searches together.
-        searches: constants tried; an image leaves earlier when its constant is known to 5 %.
+        searches: constants tried, at most one a step; an image leaves earlier when its constant is known to 5 %.
         step_size: the first step of each search, in units of the root mean square of the linear estimate's components.
         kappa: by how much the wanted class is to lead, in units of the model's own logits.
         seed: not used; nothing is random.
@@ -74,9 +74,9 @@ def cw(
         Carlini & Wagner 2017, arXiv:1608.04644, sec. V-VI, f_6.
     """
     row = checked_norm("cw", norm, NORMS)
-    checked_count("steps", steps), checked_count("searches", searches)
-    if not step_size > 0:
-        raise InputError("step_size", "a positive number", step_size)
+    checked_count("steps", steps)
+    searches = min(checked_count("searches", searches), steps)
+    checked_positive("step_size", step_size)
     if not kappa >= 0:
         raise InputError("kappa", "a number that is not negative", kappa)
     with attacked(model, inputs, labels, targets) as oracle:

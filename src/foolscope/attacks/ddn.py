@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foolscope.attacks._best import room
 from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_count, checked_norm
+from foolscope.attacks._step import checked_count, checked_norm, checked_positive
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm
@@ -39,8 +39,8 @@ def ddn(
     """The nearest fooling image in l2: unit gradient steps for the direction, a radius of its own for the norm.
 
     ``delta <- delta + a * g / |g|;  radius <- radius * (1 - gamma)`` where the iterate fools, ``* (1 + gamma)`` where not;
-    ``x <- inputs + radius * delta / |delta|``, with `a` falling from 1 to 0.01 along a cosine. Beyond the paper: where the
-    box takes away from the radius, the next scaling makes up for it, the loss is the margin, which no confidence saturates, the first
+    ``x <- inputs + radius * delta / |delta|``, with `a` falling from 1 to 0.01 of the box's width along a cosine. Beyond the paper: where
+    the box takes away from the radius, the next scaling makes up for it, the loss is the margin, which no confidence saturates, the first
     radius is the image's own, and nothing is rounded to grey levels.
 
     Args:
@@ -74,8 +74,8 @@ def ddn(
     """
     row, ascent_loss = checked_norm("ddn", norm, NORMS), get_loss(loss)
     checked_count("steps", steps)
-    if init_norm is not None and not init_norm > 0:
-        raise InputError("init_norm", "a positive number", init_norm)
+    if init_norm is not None:
+        checked_positive("init_norm", init_norm)
     if not 0 < gamma < 1:
         raise InputError("gamma", "a number between 0 and 1", gamma)
     with attacked(model, inputs, labels, targets) as oracle:
@@ -105,7 +105,7 @@ def _turn(
         best.take(x, size, fooled)
         if step == steps:
             break
-        length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2
+        length = oracle.width * (LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2)
         scale = norm.size(gradient)
         heading = delta.addcmul_(gradient, (length / torch.where(scale > 0, scale, 1)).view(view))
         if step:

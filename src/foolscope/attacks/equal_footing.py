@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from foolscope.attacks._called import attacked
-from foolscope.attacks._step import checked_count, checked_norm
+from foolscope.attacks._step import checked_count, checked_norm, checked_positive
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import get_norm
@@ -79,8 +79,7 @@ def equal_footing(
         if given not in accepted:
             raise InputError(name, f"a {name} of equal_footing", given, accepted)
     checked_count("steps", steps)
-    if not 0 < step_size < float("inf"):
-        raise InputError("step_size", "a positive number", step_size)
+    checked_positive("step_size", step_size)
     if not 0 <= kappa < float("inf") or (kappa and loss != "m_logit"):
         raise InputError("kappa", "a number of at least 0 with loss=m_logit, else 0", kappa)
     raw = raw_loss(loss)

@@ -12,7 +12,7 @@ from foolscope import rng
 from foolscope.attacks._best import room
 from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_box, checked_count, checked_norm, stride
+from foolscope.attacks._step import checked_box, checked_count, checked_norm, checked_positive, stride
 from foolscope.errors import InputError
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle
@@ -138,8 +138,7 @@ def fmn(
     """
     row = checked_norm("fmn", norm, NORMS)
     checked_count("steps", steps)
-    if not step_size > 0:
-        raise InputError("step_size", "a positive number", step_size)
+    checked_positive("step_size", step_size)
     if not 0 < gamma < 1:
         raise InputError("gamma", "a number between 0 and 1", gamma)
     if not 0 <= agreement < 1:
@@ -178,7 +177,7 @@ def _search(
         if run.rival is None:
             way, eps = later, later.reach * torch.where(torch.isfinite(before), before, eps)
             u = rng.uniform(seed, oracle.index[rows], number, origin.shape[1:], precise)
-            noise = norm.project(norm.surface(u, eps).to(origin.dtype), eps, *box)
+            noise = norm.project(norm.surface(u, eps).to(origin.dtype).mul_(_unit(oracle, norm)), eps, *box)
             best = nearest.x if places is None else nearest.x[places]
             x = oracle.clip(origin + norm.project(best - origin + noise, eps, *box))
         elif run.rival and likeliest is not None:
@@ -260,7 +259,7 @@ def _shrink(
     """
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     d, mine, most = x - origin, torch.full_like(eps, torch.inf), eps
-    mean = torch.zeros_like(d)
+    mean, unit = torch.zeros_like(d), _unit(oracle, norm)
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
         size, fooled = norm.size(d), margin > 0
@@ -273,16 +272,21 @@ def _shrink(
             if step:
                 rate = gamma * way.gamma * (way.last_gamma / way.gamma) ** (step / steps)
                 eps = torch.where(fooled, eps.minimum(mine) * (1 - rate), (eps * (1 + rate)).minimum(mine))
-            eps = eps.minimum(most) if way.reach else _farther(norm, eps, mine, size, gradient, d, margin)
+            eps = eps.minimum(most) if way.reach else _farther(norm, eps, mine, size, gradient, d, margin, unit)
             along, length = _direction(gradient, mean, way), step_size * way.step * way.length(step / steps)
-            d = _moved(norm, d, along, length, eps, lower, upper, gradient)
+            d = _moved(norm, d, along, length * unit, eps, lower, upper, gradient)
         x = oracle.clip(torch.add(origin, d, out=gradient))  # fresh memory costs as much as the sum
         torch.sub(x, origin, out=d)
     return x, eps, mine
 
 
+def _unit(oracle: Oracle, norm: Norm) -> float:
+    """What the change of a component is measured by: in l0, whose radius counts them, the box's width."""
+    return oracle.width if norm.name == "l0" else 1.0
+
+
 def _farther(
-    norm: Norm, eps: Tensor, mine: Tensor, size: Tensor, gradient: Tensor, d: Tensor, margin: Tensor
+    norm: Norm, eps: Tensor, mine: Tensor, size: Tensor, gradient: Tensor, d: Tensor, margin: Tensor, unit: float
 ) -> Tensor:
     """Where nothing was found yet, as far as the linearised boundary without the box, within limits; else `eps`."""
     missed = torch.isinf(mine).nonzero().squeeze(1)
@@ -290,7 +294,7 @@ def _farther(
         return eps
     some = (gradient, d, margin, size)
     g, at, short, far = some if len(missed) == len(eps) else (t[missed] for t in some)
-    slope = norm.dual(g)
+    slope = norm.dual(g) * unit
     reach = ((g * at).flatten(1).sum(1) - OVERSHOOT * short) / torch.where(slope > 0, slope, 1)
     least = far + 1 if norm.name == "l0" else GROWTH[0] * far  # l0 counts whole components
     return eps.index_copy(0, missed, reach.minimum(GROWTH[1] * far).maximum(least))
@@ -319,7 +323,7 @@ def _moved(
         return torch.minimum(torch.maximum(moved, -ball, out=moved), ball, out=moved)
     if norm.name == "l2":
         return norm.project(d + stride(norm, along, length * eps, d, lower, upper), eps, lower, upper)
-    scale = norm.dual(along)  # l0: the largest component, which crosses the box in one step
+    scale = norm.dual(along)  # l0: the largest component, which crosses the box in one step of length 1
     if norm.name == "l0":
         return norm.project(d + along * (length / torch.where(scale > 0, scale, 1)).view(view), eps, lower, upper)
     reach = length * L1_STEP * eps / torch.where(scale > 0, scale, 1)

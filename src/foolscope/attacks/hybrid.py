@@ -20,6 +20,7 @@ SHARES = 0.06, 0.003  # of an image's pixels that a flip changes, at first and a
 MOMENTUM = 0.75  # of the long climb: on deep networks it is worth twice the steps
 POLISH, POLISH_SIZE = 8, 0.1  # gradient steps after a round of flips, and the first one's size in units of eps
 NEAR = 0.1  # of the clean image's margin: what is nearer to the boundary counts as near it
+PORTION = 1000  # climbs of an image at once, at most
 HOPE, NEAR_HOPE = 8.0, 100.0  # so many times the last round's gain must reach the boundary, from afar and from near
 
 
@@ -89,8 +90,9 @@ def hybrid(
         aims = oracle.targets[:, None] if oracle.targets is not None else oracle.rivals(restarts)
         promising = aims[:, 0].clone()
         # The likeliest class alone, which fools most images that any does; then, at once, all others of those that are left.
-        for numbers in (range(1), range(1, restarts)):
-            if len(numbers) and len(rows):
+        portions = (range(k, min(k + PORTION, restarts)) for k in range(1, restarts, PORTION))
+        for numbers in (range(1), *portions):
+            if len(rows):
                 _climbs(oracle, rows, row, eps, steps, numbers, aims, seed, best, promising)
                 rows = rows[~best.fooled[rows]]
         if not len(rows):

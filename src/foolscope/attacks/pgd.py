@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from foolscope.attacks._best import Best, room
 from foolscope.attacks._called import attacked
-from foolscope.attacks._step import checked_count, checked_eps, checked_norm, checked_start, cosine, mover, random_point
+from foolscope.attacks._step import (
+    LARGEST,
+    checked_count,
+    checked_eps,
+    checked_norm,
+    checked_start,
+    cosine,
+    mover,
+    random_point,
+)
 from foolscope.errors import InputError
 from foolscope.losses import Loss, get_loss
 from foolscope.norms import Norm, Size
@@ -77,8 +86,8 @@ def pgd(
     row, eps = checked_norm("pgd", norm, NORMS), checked_eps(eps, len(inputs))
     checked_count("steps", steps), checked_count("restarts", restarts)
     ascent_loss, start = get_loss(loss), checked_start(start)
-    if not momentum >= 0:
-        raise InputError("momentum", "a number that is not negative", momentum)
+    if not 0 <= momentum < LARGEST:
+        raise InputError("momentum", "a number that is not negative and below 1e18", momentum)
     sizes = cosine(2 * eps, steps) if step_size is None else [checked_eps(step_size, len(inputs), "step_size")] * steps
     with attacked(model, inputs, labels, targets) as oracle:
         best = Best(oracle.inputs)

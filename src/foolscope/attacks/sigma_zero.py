@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from foolscope.attacks._best import room, take_rows
 from foolscope.attacks._called import attacked
 from foolscope.attacks._nearest import Nearest
-from foolscope.attacks._step import checked_box, checked_count, checked_norm
-from foolscope.errors import InputError
+from foolscope.attacks._step import checked_box, checked_count, checked_norm, checked_positive
 from foolscope.norms import Norm
 from foolscope.oracle import Oracle
 
 NORMS = ("l0",)
 FADE = 0.9, 0.999  # of the running means of the gradient and of its square (Adam's)
 LAST_STEP = 0.1  # what the step falls to, relative to the first
-SOFT = 1e-3  # a component d counts as d^2 / (d^2 + SOFT)
+SOFT = 1e-3  # a component d counts as d^2 / (d^2 + SOFT), in units of the box's width, as all here
 SPARSE = 0.3  # the first threshold below which a component is put back
 TRIM = 0.01  # by how much of a step the threshold moves
 EXCHANGE, LEAST = 0.15, 8  # share of the steps that try exchanges, and steps below which none does
+STILL = 1e-8  # added to the root of the squares' mean (Adam's)
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary the first iterate aims
 
 
@@ -51,7 +51,7 @@ def sigma_zero(
         targets: `(b,)`; fooled then means classified as the target.
         norm: l0.
         steps: gradient steps.
-        step_size: the first step, in input units, of a component with a steady gradient.
+        step_size: the first step of a component with a steady gradient, as a share of the box's width.
         seed: not used; nothing is random.
 
     Returns:
@@ -73,8 +73,7 @@ def sigma_zero(
     """
     row = checked_norm("sigma_zero", norm, NORMS)
     checked_count("steps", steps)
-    if not step_size > 0:
-        raise InputError("step_size", "a positive number", step_size)
+    checked_positive("step_size", step_size)
     with attacked(model, inputs, labels, targets) as oracle:
         checked_box(oracle, row)
         best = oracle.inputs.clone()
@@ -94,7 +93,9 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     view = (-1, *[1] * (origin.ndim - 1))
     found = Nearest(origin, room(origin))
-    x, d, tau = origin, torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE)
+    smooth, step_size = SOFT * oracle.width**2, step_size * oracle.width
+    least = max(STILL, torch.finfo(origin.dtype).tiny)  # float16 has no 1e-8: 0 / 0
+    x, d, tau = origin, torch.zeros_like(origin), origin.new_full((len(rows),), SPARSE * oracle.width)
     mean, square = torch.zeros_like(origin), torch.zeros_like(origin)
     length = step_size
     for step in range(steps):
@@ -103,8 +104,8 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
         found.take(x, norm.size(d), fooled)
         if step == 0:
             jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
-        soft = d.square().add_(SOFT)
-        count = torch.mul(d, 2 * SOFT / d[0].numel()).div_(soft.square_())
+        soft = d.square().add_(smooth)
+        count = torch.mul(d, 2 * smooth / d[0].numel()).div_(soft.square_())
         ascent = gradient.mul_((~fooled).to(d.dtype).view(view)).sub_(count)
         largest = norm.dual(ascent)
         ascent /= torch.where(largest > 0, largest, 1).view(view)
@@ -114,12 +115,12 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
             d = jump
         else:
             rate = length / (1 - FADE[0] ** (step + 1))
-            spread = torch.div(square, 1 - FADE[1] ** (step + 1), out=soft).sqrt_().add_(1e-8)
+            spread = torch.div(square, 1 - FADE[1] ** (step + 1), out=soft).sqrt_().add_(least)
             d.addcdiv_(mean, spread, value=rate)
         length = step_size * (LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * step / steps)) / 2)
         torch.clamp(d, lower, upper, out=d)
         if step:
-            tau = (tau + torch.where(fooled, TRIM, -TRIM) * length).clamp_(0, 1)
+            tau = (tau + torch.where(fooled, TRIM, -TRIM) * length).clamp_(0, oracle.width)
             size = torch.abs(d, out=soft)
             d.mul_(torch.ge(size, tau.view(view), out=size))  # by a mask that is a float: quicker than to fill in
         x = oracle.clip(torch.add(origin, d, out=ascent))

@@ -104,18 +104,17 @@ def code_digest(parts: Iterable[str] = ATTACKING) -> str:
 
 def prepared(network: Network, samples: int, cache: Path) -> Subject:
     """The network with the first images of its data, trained if it has to be, in a file in `cache`."""
-    n = min(samples, network.samples or samples)
     text = json.dumps(
-        (network.name, n, torch.__version__, code_digest(TRAINING), os.environ.get("FOOLSCOPE_WEIGHTS", ""))
+        (network.name, samples, torch.__version__, code_digest(TRAINING), os.environ.get("FOOLSCOPE_WEIGHTS", ""))
     )
     path = cache / "subjects" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        images = open_data(network.data, samples=n, crop=network.crop)
+        images = open_data(network.data, samples=samples, crop=network.crop)
         state = {key: value.contiguous().clone() for key, value in built(network).state_dict().items()}
         content = state | {
-            "images": images.read(np.arange(n)).contiguous(),
-            "labels": torch.from_numpy(images.labels[:n]).long(),
+            "images": images.read(np.arange(len(images))).contiguous(),
+            "labels": torch.from_numpy(images.labels).long(),
         }
         part = path.with_suffix(f".{os.getpid()}")
         save_file(content, part)

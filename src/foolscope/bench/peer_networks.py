@@ -34,7 +34,7 @@ class Network:
         fill: gives a fresh skeleton its weights, in place.
         masked: whether its gradients mislead (a table of its own).
         eps: radii at which fixed-eps batteries are compared on it: a number for linf, `l2 1` for another norm.
-        samples: at most this many images; None for as many as asked.
+        samples: how many images where nobody says.
         budgets: at which minimal distances are compared; none where they are not.
         crop: central square, in pixels.
         classes: how many; attacks that take a gradient for each class are left out where there are many.
@@ -46,7 +46,7 @@ class Network:
     fill: Callable[[nn.Module], None]
     masked: bool = False
     eps: tuple[str, ...] = ()
-    samples: int | None = None
+    samples: int = 100
     budgets: tuple[int, ...] = BUDGETS
     crop: int | None = None
     classes: int = 10

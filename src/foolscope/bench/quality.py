@@ -58,7 +58,7 @@ def quality_table(
     cache: Path,
     peers: Path | None,
     *,
-    samples: int = 100,
+    samples: int | None = None,
     norms: Sequence[str] = tuple(NORMS),
     budgets: Sequence[int] | None = None,
     attacks: Sequence[Contestant] | None = None,
@@ -73,7 +73,7 @@ def quality_table(
         networks: on which.
         cache: folder of results; what is in it is not run again.
         peers: the interpreter of the peers' environment; None leaves the peers out.
-        samples: images a network, the first in file order, misclassified ones included (their distance is 0).
+        samples: images a network, the first in file order, misclassified ones included (their distance is 0); None for each network's own.
         norms: in which.
         budgets: forwards and backwards an image; None for those of each network.
         attacks: ours; None for all minimal-norm attacks.
@@ -91,7 +91,7 @@ def quality_table(
     versions = {OURS: code_digest()}
     rows: list[Row] = []
     for network in networks:
-        subject = prepared(network, samples, cache)
+        subject = prepared(network, samples or network.samples, cache)
         cells = [
             Cell(subject, row.library, row.name, norm, budget, seed, threads, versions.get(row.library, wanted()))
             for norm in norms

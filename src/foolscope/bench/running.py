@@ -94,7 +94,7 @@ def run_benchmarks(
             wanted,
             folder,
             python,
-            samples=samples or 100,
+            samples=samples,
             norms=norm or tuple(NORMS),
             budgets=budget or None,
             attacks=ours,

@@ -276,7 +276,9 @@ def data(as_json: bool) -> int:
     "--peers", is_flag=True, help="Quality of minimal distances beside the peers', in an environment of their own."
 )
 @click.option("--autoattack", metavar="PATH", help="Fixed-eps batteries beside the AutoAttack in this checkout.")
-@click.option("--samples", type=WHOLE, help="Images a network.  [default: 100 for --peers, 200 for --autoattack]")
+@click.option(
+    "--samples", type=WHOLE, help="Images a network.  [default: 100 for --peers, 50 of ImageNet; 200 for --autoattack]"
+)
 @click.option(
     "--norm",
     type=choice(NORMS),

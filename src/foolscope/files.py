@@ -82,7 +82,7 @@ def write_png(folder: Path, case: Case, ledger: Ledger) -> None:
         for position, image in zip(part, levels, strict=True):
             name = f"{position:06d}-{case.data.labels[position]}-as-{ledger.adversarial_prediction[position]}.png"
             pixels = image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0)
-            with replacing(folder / name) as temporary:
+            with replacing(folder / name, safe=False) as temporary:
                 Image.fromarray(pixels).save(temporary, format="PNG")
 
 

@@ -145,8 +145,10 @@ class Store:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, safe: bool = True) -> Iterator[Path]:
     """A temporary neighbour of `path` to write to, which takes its place once it is written and on the disk.
+
+    With `safe` False, once it is written: for pictures, thousands perhaps, as waiting for the disk takes longer than making one.
 
     Raises:
         InputError: if the device is full or the folder can't be written.
@@ -154,8 +156,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        if safe:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         said = getattr(error, "strerror", None) or str(error)

@@ -17,6 +17,8 @@ Call = Callable[..., "object"]
     ("options", "words"),
     [
         (["--peers", "--network", "mnist_cnn"], ("--network", "mnist_cnn", "nearest: mnist_cnn_a")),
+        (["--peers", "--attack", "pgd"], ("--attack", "minimal-norm", "pgd")),
+        (["--peers", "--attack", "fmn:foo=1"], ("fmn:foo", "gamma")),
         (["--peers", "--attack", "fnm"], ("--attack", "fnm", "nearest: fmn")),
         (["--peers", "--against", "adv-lib FNM"], ("--against", "adv-lib FNM", "nearest: adv-lib FMN")),
         (["--against", "adv-lib FMN"], ("--against", "--peers beside it", "got nothing")),

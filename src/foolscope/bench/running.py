@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from foolscope.attacks import ATTACKS
+from foolscope.attacks import ATTACKS, bind
 from foolscope.auditing.battery import BATTERY
 from foolscope.errors import InputError
 from foolscope.norms import NORMS
@@ -137,10 +137,12 @@ def _check(
         raise InputError("--samples", "a whole number of at least 1", samples)
     if any(value < 2 for value in budget):
         raise InputError("--budget", "at least 2 passes an image", min(budget))
+    minimal = [row.name for row in ATTACKS.values() if row.kind == "minimal norm"]
     for text in attack:
         name = text.partition(":")[0]
-        if name not in ATTACKS:
-            raise InputError("--attack", "an attack (`foolscope attacks` lists them)", name, ATTACKS)
+        if name not in minimal:
+            raise InputError("--attack", "a minimal-norm attack", name, minimal)
+        bind(text)  # refuses options that it does not have
     for option, given in (("--budget", budget), ("--attack", attack), ("--against", against)):
         if given and not peers:
             raise InputError(option, "--peers beside it", None)

@@ -8,6 +8,7 @@ by goodness as in Clauset et al. 2009, arXiv:0706.1062).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ SHARE = 0.1
 FEWEST = 30
 REJECTED = 0.1
 RESAMPLES = 1000
+CELLS = 2**21  # numbers drawn at a time
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,27 @@ def _fitted(ordered: Floats, share: float, seed: int) -> Tail | None:
 def _resampled(logs: Floats, k: int, draws: np.random.Generator) -> Floats:
     """The exponent in each of `RESAMPLES` resamples: every value counts a Poisson(1) number of times, and the k smallest are fitted."""
     reach = min(len(logs), k + 8 * int(k**0.5) + 50)  # the k smallest of a resample lie within
-    counted = draws.poisson(1.0, (RESAMPLES, reach)).cumsum(1).clip(max=k)
-    weight = np.diff(counted, axis=1, prepend=0)
-    last = logs[np.argmax(counted, axis=1)]  # where the count first reaches its end
-    total = counted[:, -1]
-    return np.asarray((total - 2) / np.maximum(total * last - weight @ logs[:reach], np.finfo(float).tiny))
+
+    def exponents(count: int) -> Floats:
+        counted = draws.poisson(1.0, (count, reach)).cumsum(1).clip(max=k)
+        weight = np.diff(counted, axis=1, prepend=0)
+        last = logs[np.argmax(counted, axis=1)]  # where the count first reaches its end
+        total = counted[:, -1]
+        return np.asarray((total - 2) / np.maximum(total * last - weight @ logs[:reach], np.finfo(float).tiny))
+
+    return _by_blocks(exponents, reach)
 
 
 def _goodness(excess: Floats, draws: np.random.Generator) -> float:
     """The p-value of `excess` being exponential with its own mean: Lilliefors' test, its null by simulation."""
-    null = _discrepancy(draws.exponential(size=(RESAMPLES, len(excess))))
+    null = _by_blocks(lambda count: _discrepancy(draws.exponential(size=(count, len(excess)))), len(excess))
     return float((1 + (null >= _discrepancy(excess[None])).sum()) / (1 + RESAMPLES))
+
+
+def _by_blocks(simulated: Callable[[int], Floats], width: int) -> Floats:
+    """What `simulated` makes of `RESAMPLES` rows of this width, as many at a time as `CELLS` allows: the same draws, in bounded memory."""
+    at_once = max(1, CELLS // width)
+    return np.concatenate([simulated(min(at_once, RESAMPLES - first)) for first in range(0, RESAMPLES, at_once)])
 
 
 def _discrepancy(excess: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -65,8 +66,13 @@ def attack_function(argument: str, text: str, stack: ExitStack) -> Function:
 
     @functools.wraps(function)
     def guarded(model: Oracle, inputs: Tensor, labels: Tensor, **options: Any) -> Tensor:
+        own = (model, inputs.clone(), labels.clone())  # theirs to change
+        try:
+            inspect.signature(function).bind(*own, **options)
+        except TypeError as error:
+            raise InputError(argument, f"{text} to take (model, inputs, labels, *, ...)", str(error)) from error
         with foreign_code():
-            answer = function(model, inputs.clone(), labels.clone(), **options)  # theirs to change
+            answer = function(*own, **options)
         if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
             came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
             raise InputError(argument, f"images of shape {tuple(inputs.shape)} from {text}", came)

@@ -244,3 +244,13 @@ def test_cw_stays_finite_in_half_precision_where_a_pixel_has_no_gradient():
     cw(model, torch.tensor([[0.7, 0.4, 0.5]], dtype=torch.float16), torch.tensor([0]), steps=30)
     assert len(finite) > 30
     assert all(finite)
+
+
+def test_cw_with_more_searches_than_steps_still_takes_its_steps():
+    """A search without a step says nothing of its constant."""
+    model, inputs = Curved(), random_images(12)
+    labels = model(inputs).argmax(1)
+    oracle = Oracle(model, inputs, labels)
+    found = cw(oracle, inputs, labels, steps=40, searches=10**6)
+    assert (model(found).argmax(1) != labels).all()
+    assert (oracle.backwards > 6).all()

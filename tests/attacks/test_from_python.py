@@ -86,6 +86,16 @@ def test_a_model_that_works_in_place_is_run_on_copies(row):
 
 
 @pytest.mark.parametrize("row", ROWS)
+def test_inference_mode_changes_nothing(row):
+    model = network()
+    y = model(images()).argmax(1)
+    with torch.inference_mode():
+        x = images()
+        found = call(row, model, x, model(x).argmax(1))
+    assert torch.equal(found, call(row, model, images(), y))
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_images_outside_the_box_are_refused(row):
     y = torch.zeros(5, dtype=torch.int64)
     for x in (2 * images() - 1, 255 * images(), images().where(images() > 0.1, torch.nan)):

@@ -41,6 +41,14 @@ def test_the_units_of_the_box_do_not_matter(name: str, norm: str) -> None:
     torch.testing.assert_close(*found, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["f16", "bf16"])
+def test_deepfool_in_half_precision(dtype: torch.dtype, norm: str) -> None:
+    body, images = Curved().to(dtype), random_images(64).to(dtype)
+    labels = body(images).argmax(1)
+    assert (body(bind("deepfool", norm=norm)(Oracle(body, images, labels))).argmax(1) != labels).all()
+
+
 def test_sigma_zero_in_half_precision_where_some_pixels_do_not_matter() -> None:
     body, images = Curved(), random_images(12)
     body.body[1].weight.data[:, ::3] = 0

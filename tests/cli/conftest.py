@@ -82,6 +82,10 @@ def jump(model, inputs, labels, *, targets=None, norm="linf", eps, seed=0):
     return (inputs + eps * (0.5 - inputs).sign()).clamp(0, 1)
 
 
+def swapped(inputs, labels):
+    return inputs
+
+
 def slope(model, inputs, labels, *, targets=None, norm="linf", eps, seed=0):
     x = inputs.clone().requires_grad_()
     logits = model(x)

@@ -194,6 +194,7 @@ def test_a_radius_is_measured_against_the_box_that_was_given(audit: Call) -> Non
         ("missing.py:jump", ("ATTACK", "missing.py")),
         ("net.py:jumpp", ("ATTACK", "jumpp", "nearest: jump")),
         ("net.py:three", ("ATTACK", "three")),
+        ("net.py:swapped", ("ATTACK", "net.py:swapped", "(model, inputs, labels", "too many positional")),
     ],
 )
 def test_attack(audit: Call, attack: str, words: tuple[str, ...]) -> None:

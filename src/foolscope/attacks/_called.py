@@ -30,11 +30,17 @@ def attacked(
             raise InputError("targets", "none beside an Oracle, which has its own", f"shape {tuple(targets.shape)}")
         yield model
         return
-    with untouched(model):
-        oracle = Oracle(model, inputs, labels, targets=targets)
+    with torch.inference_mode(False), untouched(model):  # within it, nothing would have a gradient
+        inputs, labels = _usual(inputs), _usual(labels)
+        oracle = Oracle(model, inputs, labels, targets=None if targets is None else _usual(targets))
         _check_box(oracle)
         _look(oracle)
         yield oracle
+
+
+def _usual(tensor: Tensor) -> Tensor:
+    """A copy that a graph may hold, of a tensor made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _check_box(oracle: Oracle) -> None:

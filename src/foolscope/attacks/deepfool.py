@@ -98,8 +98,8 @@ def _crossed(oracle: Oracle, rows: Tensor, x: Tensor, norm: Norm, rivals: Tensor
     if oracle.targets is not None:
         lead, _, gradient = oracle.gradient(x, rows)
         return oracle.clip(x + _step(oracle, x, norm, lead, gradient, overshoot))
-    # All classes of some images at once: as many rows a pass as the batch has, whatever the number of classes.
-    size, moved = max(1, len(oracle) // rivals.shape[1]), []
+    # All classes of some images at once: as many rows a pass as a batch should hold, whatever the number of classes.
+    size, moved = max(1, oracle.batch // rivals.shape[1]), []
     for part, at, classes in zip(*(torch.split(t, size) for t in (rows, x, rivals)), strict=True):
         here = at.repeat_interleave(classes.shape[1], 0)
         lead, gradient = oracle.lead(here, part.repeat_interleave(classes.shape[1]), classes.flatten())
@@ -114,7 +114,8 @@ def _crossed(oracle: Oracle, rows: Tensor, x: Tensor, norm: Norm, rivals: Tensor
 def _step(oracle: Oracle, x: Tensor, norm: Norm, lead: Tensor, gradient: Tensor, overshoot: float) -> Tensor:
     """The shortest step that makes up for a lead that is negative."""
     bounds = (-torch.inf, torch.inf) if oracle.bounds is None else oracle.bounds
-    return norm.cross(gradient, ROUNDING - (1 + overshoot) * lead, bounds[0] - x, bounds[1] - x)
+    rounding = max(ROUNDING, 2 * torch.finfo(x.dtype).eps)  # by less, half precision would round the step away
+    return norm.cross(gradient, rounding - (1 + overshoot) * lead, bounds[0] - x, bounds[1] - x)
 
 
 def _bring_back(oracle: Oracle, best: Tensor, search: int) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from foolscope.attacks import ATTACKS, Bound
 from foolscope.attacks._step import checked_count
 from foolscope.files import Columns, read_samples, sample_columns, write_adversarials, write_png, write_samples
-from foolscope.ledger import Case, Ints, Progress, median_of, run_attack
+from foolscope.ledger import Case, Ints, Progress, Stage, median_of, run_attack
 from foolscope.norms import NORMS
 from foolscope.oracle import Oracle
 from foolscope.store import open_store, write_json
@@ -135,7 +135,7 @@ def run_evaluation(
             "forwards": int(ledger.forwards.sum()),
             "backwards": int(ledger.backwards.sum()),
             "seconds": store.seconds(),
-            "notes": list(dict.fromkeys(run.notes)),
+            "notes": [*dict.fromkeys(run.notes), *_astray(stage)],
         }
         write_samples(store.folder / "samples.parquet", columns)
         write_adversarials(store.folder / "adversarial.safetensors", case, ledger)
@@ -144,6 +144,13 @@ def run_evaluation(
         if stage.finished:
             store.finish()
     return Evaluation(record, columns, store.folder)
+
+
+def _astray(stage: Stage) -> list[str]:
+    if not stage.astray:
+        return []
+    said = "the attack's answer was outside the box or not finite: it counts as no success"
+    return [f"on {stage.astray} of {len(stage.tried)} images {said}"]
 
 
 def rehearse(attack: Bound, data: DataSet, bounds: tuple[float, float] | None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from foolscope.attacks import ATTACKS, Bound, bind
 from foolscope.attacks._table import Function
 from foolscope.data import DataSet, from_loader, from_tensors, open_data
+from foolscope.data.pixels import DUST
 from foolscope.errors import InputError
 from foolscope.foreign import foreign_code, loaded_object
 from foolscope.models import load_model, wrap
@@ -76,9 +77,18 @@ def attack_function(argument: str, text: str, stack: ExitStack) -> Function:
         if not isinstance(answer, Tensor) or answer.shape != inputs.shape:
             came = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
             raise InputError(argument, f"images of shape {tuple(inputs.shape)} from {text}", came)
-        return answer.detach()
+        return _without_dust(answer.detach(), model.bounds)
 
     return guarded
+
+
+def _without_dust(images: Tensor, bounds: Bounds) -> Tensor:
+    """The images with what is outside the box by rounding moved to its edge."""
+    if bounds is None:
+        return images
+    low, high = bounds
+    inside = images.clamp(low, high)
+    return torch.where((images - inside).abs() <= DUST * (high - low), inside, images)
 
 
 def data_of(

@@ -95,6 +95,7 @@ class Stage:
         seconds: wall time.
         budget: gradient passes that an image may get.
         finished: False if the deadline came first.
+        astray: of those, for how many the attack's answer was not finite or outside the box.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Stage:
     seconds: float
     budget: int
     finished: bool
+    astray: int = 0
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def run_attack(case: Case, ledger: Ledger, name: str, attack: Bound, positions: 
     Returns:
         The stage, also the last of `ledger.stages`.
     """
-    done, seconds, forwards, backwards = 0, 0.0, 0, 0
+    done, seconds, forwards, backwards, astray = 0, 0.0, 0, 0, 0
     fooled, wins = [np.zeros(0, bool)], [np.zeros(0, np.int64)]
     for number, part in enumerate(case.parts(positions)):
         piece = f"{name}-{number:05d}"
@@ -224,6 +226,7 @@ def run_attack(case: Case, ledger: Ledger, name: str, attack: Bound, positions: 
         wins.append(np.where(new, tensors["wins"].numpy(), 0))
         forwards, backwards = forwards + int(tensors["forwards"].sum()), backwards + int(tensors["backwards"].sum())
         done, seconds = done + len(part), seconds + took
+        astray += int(tensors["astray"].sum()) if "astray" in tensors else 0  # older pieces do not tell
         case.progress(name, done, len(positions))
     ledger.stages.append(
         Stage(
@@ -236,6 +239,7 @@ def run_attack(case: Case, ledger: Ledger, name: str, attack: Bound, positions: 
             seconds,
             attack.budget,
             done == len(positions),
+            astray,
         )
     )
     return ledger.stages[-1]
@@ -270,6 +274,7 @@ def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
     Returns:
         `found` `(b,)`: finite, in the box and fooling. `prediction`, `confidence`, `margin` (of rescaled logits), `distance` `(b, 4)`
         in the order of `NORMS` and `survives_8bit` (still fooling after rounding to 256 levels), meaningful where found.
+        `astray`: not finite or outside the box.
     """
     rows = oracle.rows_all
     x = adversarial.to(oracle.inputs).reshape(oracle.inputs.shape)
@@ -288,6 +293,7 @@ def judge(oracle: Oracle, adversarial: Tensor) -> dict[str, Tensor]:
     d = x - oracle.inputs
     return {
         "found": found,
+        "astray": ~sane,
         "prediction": prediction,
         "margin": oracle.margin(logits, rows),
         "confidence": logits.double().softmax(1).gather(1, prediction.clamp_min(0)[:, None]).squeeze(1),

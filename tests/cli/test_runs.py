@@ -174,6 +174,24 @@ def test_an_attack_of_the_users_is_checked_and_counted(
     assert names[0].startswith(f"{adversarial['index'][0]:06d}-{adversarial['label'][0]}-as-")
 
 
+@pytest.mark.parametrize(("beyond", "told"), [("10", True), ("0 * float('nan')", True), ("5e-7", False)])
+def test_answers_outside_the_box_are_told_and_rounding_is_not(
+    call: Callable, tmp_path: Path, beyond: str, told: bool
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from foolscope.attacks import pgd\n\n\ndef a(model, inputs, labels, *, eps):\n"
+        f"    return (pgd(model, inputs, labels, eps=eps) - 0.5).mul(2).sign() / 2 + 0.5 + {beyond}\n"
+    )
+    options = ("--attack", f"{own}:a", "--eps", "1", "--out", tmp_path / "out")
+    assert call("attack", "net.py:net", "digits.npz", *options).code == 0
+    record = json.loads((tmp_path / "out" / "attack.json").read_text())
+    right = round(record["clean_accuracy"] * record["n"])
+    notes = [note for note in record["notes"] if "outside the box" in note]
+    assert notes == ([f"on {right} of {right} images " + notes[0].split(" images ")[1]] if told else [])
+    assert (record["fooled"] > 0) == (not told)
+
+
 def test_an_attack_of_the_users_that_changes_its_labels_fools_nobody(call: Callable, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     own.write_text("def a(model, inputs, labels):\n    labels += 1\n    labels %= 10\n    return inputs\n")

@@ -41,8 +41,8 @@ def sigma_zero(
     While the image is not fooled ``g`` is the gradient of ``margin - mean(d^2 / (d^2 + SOFT))``, once it is that of the count alone;
     ``d <- d + step_size * adam(g / max|g|)`` in the box, then ``d[|d| < tau] <- 0``, where ``tau`` rises after a success and falls after
     a failure. Beyond the paper: the first step solves the linearised problem exactly, box included, so that affine problems are solved
-    at once; the last seventh of the steps puts back one by one what is worth least to the margin at first order, or changes one more
-    component fully for two that are put back.
+    at once; the last seventh of the steps puts back one by one what is worth least to the margin, or changes one more component fully for
+    two that are put back, with the others where the margin's slopes end or the box does.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -80,16 +80,16 @@ def sigma_zero(
         rows = oracle.undecided()
         if len(rows):
             exchanges = int(EXCHANGE * steps) if steps >= LEAST else 0
-            found, x = _sparsify(oracle, rows, row, steps - exchanges, step_size)
+            found, x, first = _sparsify(oracle, rows, row, steps - exchanges, step_size)
             if exchanges:
-                x = _exchange(oracle, rows, row, found, exchanges)
+                x = _exchange(oracle, rows, row, found, first, exchanges)
             found.take(x, row.size(x - oracle.inputs[rows]), oracle.value(x, rows)[0] > 0)
             best[rows] = found.x
     return best
 
 
-def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float) -> tuple[Nearest, Tensor]:
-    """What gradient steps find, and the last iterate, which was not looked at yet."""
+def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: float) -> tuple[Nearest, Tensor, Tensor]:
+    """What gradient steps find; the last iterate, which was not looked at yet; and the margin's gradient at the image, `(r, d)`."""
     origin, (lower, upper) = oracle.inputs[rows], oracle.box(rows)
     view = (-1, *[1] * (origin.ndim - 1))
     found = Nearest(origin, room(origin))
@@ -103,7 +103,7 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
         fooled = margin > 0
         found.take(x, norm.size(d), fooled)
         if step == 0:
-            jump = norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
+            first, jump = gradient.flatten(1).clone(), norm.cross(gradient, -OVERSHOOT * margin, lower, upper)
         soft = d.square().add_(smooth)
         count = torch.mul(d, 2 * smooth / d[0].numel()).div_(soft.square_())
         ascent = gradient.mul_((~fooled).to(d.dtype).view(view)).sub_(count)
@@ -125,11 +125,14 @@ def _sparsify(oracle: Oracle, rows: Tensor, norm: Norm, steps: int, step_size: f
             d.mul_(torch.ge(size, tau.view(view), out=size))  # by a mask that is a float: quicker than to fill in
         x = oracle.clip(torch.add(origin, d, out=ascent))
         torch.sub(x, origin, out=d)
-    return found, x
+    return found, x, first
 
 
-def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: int) -> Tensor:
-    """Tries to do with fewer components, in place; the last attempt, which was not looked at yet."""
+def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, first: Tensor, steps: int) -> Tensor:
+    """Tries to do with fewer components, in place; the last attempt, which was not looked at yet.
+
+    Along each component the margin's slope is taken to be linear between the image, where it is `first`, and the point found.
+    """
     origin, (lower, upper) = oracle.inputs[rows], (side.flatten(1) for side in oracle.box(rows))
     x, slope, tried = found.x.clone(), torch.zeros_like(lower), torch.zeros_like(lower)
     # Masks are floats: `where` and `masked_fill` with irregular ones take ten times as long (torch 2.13, CPU).
@@ -142,9 +145,10 @@ def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: i
         room = lower.lerp(upper, torch.gt(slope, 0, out=torch.empty_like(d)))
         left = norm.size(moved - moved * tried)[:, None] > 0
         tried.mul_(moved).mul_(left & ~better[:, None])
-        least = (slope * d).maximum(_fence(moved - tried)).topk(min(2, d.shape[1]), largest=False).indices
-        # Every other pair of attempts moves what is left as far as the box allows, which costs nothing in l0.
-        attempt = d.lerp(room, moved * torch.ne(slope, 0, out=torch.empty_like(d))) if step % 4 >= 2 else d
+        least = ((slope + first) / 2 * d).maximum(_fence(moved - tried)).topk(min(2, d.shape[1]), largest=False).indices
+        # Every other pair of attempts moves what is left as far as the margin rises within the box, which costs nothing in l0.
+        far = _farthest(d, room, slope, first, lower, upper) if step % 4 >= 2 else d
+        attempt = d.lerp(far, moved * torch.ne(slope, 0, out=torch.empty_like(d)))
         if step % 2:
             most = (slope * room).minimum(_fence(moved)).argmax(1, keepdim=True)
             attempt = attempt.scatter(1, most, room.gather(1, most)).scatter(1, least, 0)
@@ -153,6 +157,13 @@ def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, steps: i
             tried.scatter_(1, least[:, :1], 1)
         x = oracle.clip(origin + attempt.view_as(origin))
     return x
+
+
+def _farthest(d: Tensor, room: Tensor, slope: Tensor, first: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Where the slope of a component that was moved uphill and gets flatter comes to an end; else the end of the box, `room`."""
+    bend = first - slope
+    peak = (d * first / torch.where(bend == 0, 1, bend)).maximum(lower).minimum(upper)
+    return torch.where((bend * first > 0) & (d * first > 0), peak, room)
 
 
 def _fence(mask: Tensor) -> Tensor:

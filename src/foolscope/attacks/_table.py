@@ -218,7 +218,7 @@ ATTACKS: dict[str, Attack] = {
             "steps g + 2 f",
             "Cinà et al. 2024; exchange own",
             _same((1.01, 1.05), sigma_zero.NORMS),
-            {"l0": (6.0, 12.0)},
+            {"l0": (1.01, 2.0)},
             {"l0": (1.01, 2.0)},
             "To learn how few components must change; in the other norms `fmn` does that.",
         ),

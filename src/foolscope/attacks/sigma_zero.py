@@ -20,6 +20,7 @@ LAST_STEP = 0.1  # what the step falls to, relative to the first
 SOFT = 1e-3  # a component d counts as d^2 / (d^2 + SOFT), in units of the box's width, as all here
 SPARSE = 0.3  # the first threshold below which a component is put back
 TRIM = 0.01  # by how much of a step the threshold moves
+SHARE = 0.3  # of the margin that is spent on putting back many components at once
 EXCHANGE, LEAST = 0.15, 8  # share of the steps that try exchanges, and steps below which none does
 STILL = 1e-8  # added to the root of the squares' mean (Adam's)
 OVERSHOOT = 1.005  # how far beyond the linear estimate of the boundary the first iterate aims
@@ -41,8 +42,8 @@ def sigma_zero(
     While the image is not fooled ``g`` is the gradient of ``margin - mean(d^2 / (d^2 + SOFT))``, once it is that of the count alone;
     ``d <- d + step_size * adam(g / max|g|)`` in the box, then ``d[|d| < tau] <- 0``, where ``tau`` rises after a success and falls after
     a failure. Beyond the paper: the first step solves the linearised problem exactly, box included, so that affine problems are solved
-    at once; the last seventh of the steps puts back one by one what is worth least to the margin, or changes one more component fully for
-    two that are put back, with the others where the margin's slopes end or the box does.
+    at once; the last seventh of the steps puts back what is worth least to the margin, many at once until that fails, or changes one more
+    component fully for two that are put back, with the others where the margin's slopes end or the box does.
 
     Args:
         model: images to logits; a network or an `Oracle`.
@@ -135,11 +136,15 @@ def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, first: T
     """
     origin, (lower, upper) = oracle.inputs[rows], (side.flatten(1) for side in oracle.box(rows))
     x, slope, tried = found.x.clone(), torch.zeros_like(lower), torch.zeros_like(lower)
+    lead, eager = torch.zeros_like(found.size), torch.ones_like(found.size)  # 1 while putting back many has not failed
     # Masks are floats: `where` and `masked_fill` with irregular ones take ten times as long (torch 2.13, CPU).
     for step in range(steps):
         margin, _, gradient = oracle.gradient(x, rows)
         better = found.take(x, norm.size(x - origin), margin > 0)
-        take_rows(slope, gradient.flatten(1), better | (step == 0))  # at `found.x`
+        take_rows(slope, gradient.flatten(1), better | (step == 0))  # at `found.x`, as `lead`
+        take_rows(lead, margin, better | (step == 0))
+        if step % 2:
+            eager.mul_(better)
         d = (found.x - origin).flatten(1)
         moved = torch.ne(d, 0, out=torch.empty_like(d))
         room = lower.lerp(upper, torch.gt(slope, 0, out=torch.empty_like(d)))
@@ -147,23 +152,38 @@ def _exchange(oracle: Oracle, rows: Tensor, norm: Norm, found: Nearest, first: T
         tried.mul_(moved).mul_(left & ~better[:, None])
         least = ((slope + first) / 2 * d).maximum(_fence(moved - tried)).topk(min(2, d.shape[1]), largest=False).indices
         # Every other pair of attempts moves what is left as far as the margin rises within the box, which costs nothing in l0.
-        far = _farthest(d, room, slope, first, lower, upper) if step % 4 >= 2 else d
-        attempt = d.lerp(far, moved * torch.ne(slope, 0, out=torch.empty_like(d)))
+        far = step % 4 >= 2
+        goal, ends = _farthest(d, room, slope, first, lower, upper) if far else (d, slope)
+        attempt = d.lerp(goal, moved * torch.ne(slope, 0, out=torch.empty_like(d)))
         if step % 2:
             most = (slope * room).minimum(_fence(moved)).argmax(1, keepdim=True)
             attempt = attempt.scatter(1, most, room.gather(1, most)).scatter(1, least, 0)
         else:
-            attempt = attempt.scatter(1, least[:, :1], 0)
-            tried.scatter_(1, least[:, :1], 1)
+            worth = (first + ends) / 2 * attempt * moved
+            hope = lead + worth.sum(1) - ((first + slope) / 2 * d).sum(1)
+            many = attempt * (1 - _least_worth(worth, moved, SHARE * hope))
+            attempt = many.lerp(attempt.scatter(1, least[:, :1], 0), 1 - eager[:, None])
+            tried.scatter_(1, least[:, :1], 1 - eager[:, None])
         x = oracle.clip(origin + attempt.view_as(origin))
     return x
 
 
-def _farthest(d: Tensor, room: Tensor, slope: Tensor, first: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Where the slope of a component that was moved uphill and gets flatter comes to an end; else the end of the box, `room`."""
+def _farthest(
+    d: Tensor, room: Tensor, slope: Tensor, first: Tensor, lower: Tensor, upper: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How far components go, and the slope there: to its end where they went uphill and it gets flatter, else to the box's, `room`."""
     bend = first - slope
     peak = (d * first / torch.where(bend == 0, 1, bend)).maximum(lower).minimum(upper)
-    return torch.where((bend * first > 0) & (d * first > 0), peak, room)
+    ends = (bend * first > 0) & (d * first > 0)
+    return torch.where(ends, peak, room), torch.where(ends, 0, slope)
+
+
+def _least_worth(worth: Tensor, moved: Tensor, spend: Tensor) -> Tensor:
+    """1 at the moved components whose worth, the least first, is together at most `spend` `(r,)`, and at the first; 0 elsewhere."""
+    order = worth.maximum(_fence(moved)).argsort(1)
+    many = worth.gather(1, order).clamp_min(0).cumsum(1) <= spend[:, None]
+    many[:, 0] = True
+    return torch.zeros_like(worth).scatter_(1, order, many.to(worth.dtype)) * moved
 
 
 def _fence(mask: Tensor) -> Tensor:

@@ -253,17 +253,9 @@ class Oracle:
 
         What fools is as for these images; with targets, every gradient leads to them already.
         """
+        images, labels, index, clean = (t[rows] for t in (self.inputs, self.labels, self.index, self.clean))
         targets = None if self.targets is None else self.targets[rows]
-        index, clean = self.index[rows], self.clean[rows]
-        other = Oracle(
-            self.model,
-            self.inputs[rows],
-            self.labels[rows],
-            targets=targets,
-            bounds=self.bounds,
-            index=index,
-            clean=clean,
-        )
+        other = Oracle(self.model, images, labels, targets=targets, bounds=self.bounds, index=index, clean=clean)
         other._tally = SharedTally(self._tally, rows)
         return other.aimed(classes)
 
